@@ -1,0 +1,74 @@
+"""LoRA from the ground up: the package that the book builds, chapter by chapter, and then uses.
+
+The names below stand in the order in which a reader meets them: the mathematics, the layer, the model, files,
+training.
+"""
+
+from .data import Reviews, load_reviews, tokenize
+from .evaluation import Evaluation, evaluate
+from .files import load_adapter, save_adapter
+from .inject import adapter_parameters, add_lora, lora_layers, merge, merge_and_unload, remove_lora, unmerge
+from .layers import LoRALayer, LoRALinear
+from .linalg import (
+    SVD,
+    LowRank,
+    NumericalRank,
+    best_rank_k,
+    break_even_rank,
+    energy,
+    exact_rank,
+    factored_size,
+    numerical_rank,
+    randomized_svd,
+    rank_by_minors,
+    svd,
+)
+from .models import TextClassifier, load_text_classifier
+from .peft_format import AdapterFileError
+from .report import Summary, summary
+from .targets import list_targets
+from .training import TrainingReport, train
+
+__version__ = "0.1.0"
+
+__all__ = [  # noqa: RUF022 (the order is the reader's)
+    # chapters 06 to 09
+    "exact_rank",
+    "rank_by_minors",
+    "numerical_rank",
+    "NumericalRank",
+    "svd",
+    "SVD",
+    "best_rank_k",
+    "LowRank",
+    "energy",
+    "factored_size",
+    "break_even_rank",
+    "randomized_svd",
+    # chapter 11
+    "LoRALinear",
+    "LoRALayer",
+    # chapter 12
+    "load_reviews",
+    "Reviews",
+    "load_text_classifier",
+    "TextClassifier",
+    "tokenize",
+    "list_targets",
+    "add_lora",
+    "lora_layers",
+    "adapter_parameters",
+    "summary",
+    "Summary",
+    "train",
+    "evaluate",
+    "TrainingReport",
+    "Evaluation",
+    "merge",
+    "unmerge",
+    "merge_and_unload",
+    "remove_lora",
+    "save_adapter",
+    "load_adapter",
+    "AdapterFileError",
+]

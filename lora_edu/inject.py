@@ -1,0 +1,156 @@
+"""Putting LoRA into a model, and taking it out: find the layers, wrap them, freeze the rest, count.
+
+A model is any `nn.Module`. It is changed in place: each chosen layer is replaced by a `LoRALayer` that holds it.
+Read `files` next, which stores the trained part.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from torch import nn
+
+from .layers import LoRALayer
+from .targets import adapter_for, as_tuple, select_layers, select_modules
+
+_FLAGS = "_requires_grad_before_lora"  # on the model: name → requires_grad, for `remove_lora`
+
+
+def add_lora(
+    model: nn.Module,
+    targets: str | Iterable[str],
+    r: int,
+    alpha: float,
+    dropout: float = 0.0,
+    modules_to_save: str | Iterable[str] = (),
+) -> nn.Module:
+    """Adapt the layers that `targets` selects, freeze everything else, and return the model, changed in place.
+
+    Args:
+        model: any module; its layers are replaced where they stand.
+        targets: one or several of: a layer's full name, the end of it ("query", "attention.self.query"), or a regular
+            expression for the whole name (r".*layer\\.[0-3]\\..*query").
+        r, alpha, dropout: as in `LoRALinear`.
+        modules_to_save: names (or ends of names) of modules that are trained whole, such as a new task head. They
+            are saved with the adapter, under the name that peft gives this, and are not adapted even if `targets`
+            selects them.
+
+    Raises:
+        ValueError: the model has LoRA already; a target or a module to save matches nothing; r, alpha or dropout
+            does not fit one of the layers. The model is then as it was.
+        TypeError: a selected layer has a weight that is no floating-point parameter; an argument has the wrong type.
+    """
+    if lora_layers(model):
+        raise ValueError("the model has LoRA layers already: remove_lora(model) first, or add all targets in one call")
+    saved = [name for pattern in as_tuple(modules_to_save) for name in select_modules(model, pattern)]
+    names = [n for n in select_layers(model, targets) if not any(n == s or n.startswith(s + ".") for s in saved)]
+    if not names:
+        raise ValueError(
+            f"every layer that targets={targets!r} selects is one of modules_to_save, which are trained whole"
+        )
+    wrap_layers(model, {name: (r, alpha, dropout) for name in names})
+    for name in saved:
+        model.get_submodule(name).requires_grad_(True)
+    return model
+
+
+def remove_lora(model: nn.Module) -> nn.Module:
+    """Take all LoRA layers out again: every adapted layer is its own base, bit for bit, merged or not before.
+
+    Parameters train or not as they did before `add_lora`. Modules that were trained whole keep what they learned.
+    Raises ValueError if the model has no LoRA layers.
+    """
+    refuse_single_layer(model)
+    unmerge(model)
+    return _unwrap(model)
+
+
+def merge_and_unload(model: nn.Module) -> nn.Module:
+    """Merge every update into its layer and drop the factors: a plain model that computes what the adapted one did."""
+    refuse_single_layer(model)
+    merge(model)
+    return _unwrap(model)
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Merge every LoRA layer of the model (see `LoRALayer.merge`). Raises ValueError if there is none."""
+    for layer in _some_lora_layers(model).values():
+        layer.merge()
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo `merge`, bit for bit. Raises ValueError if the model has no LoRA layers."""
+    for layer in _some_lora_layers(model).values():
+        layer.unmerge()
+    return model
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
+    """The LoRA layers of a model by name; empty if there are none."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LoRALayer)}
+
+
+def adapter_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """The factors A and B of every LoRA layer, in the model's order: what an optimizer for LoRA is given."""
+    for layer in lora_layers(model).values():
+        yield layer.A
+        yield layer.B
+
+
+def wrap_layers(model: nn.Module, choices: dict[str, tuple[int, float, float]]) -> None:
+    """Replace each named layer by a LoRA layer with its own (r, alpha, dropout), and freeze all that is not a factor.
+
+    Nothing is replaced unless every layer can be.
+    """
+    # With the second names too: a tied weight that is merged and unloaded is a parameter of its own.
+    flags = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
+    wrapped: dict[nn.Module, LoRALayer] = {}
+    try:
+        for name, (r, alpha, dropout) in choices.items():
+            base = model.get_submodule(name)
+            adapter = adapter_for(base)
+            if adapter is None or not isinstance(base, nn.Linear):
+                raise TypeError(f"LoRA cannot adapt a {type(base).__name__}")
+            wrapped[base] = adapter(base, r, alpha, dropout)
+    except Exception as error:
+        for parameter_name, parameter in model.named_parameters():
+            parameter.requires_grad_(flags[parameter_name])
+        if isinstance(error, TypeError | ValueError):
+            raise type(error)(f"{name!r}: {error}") from None
+        raise
+    model.requires_grad_(False)
+    for base, layer in wrapped.items():
+        _replace(model, base, layer.train(base.training))
+    setattr(model, _FLAGS, flags)
+
+
+def refuse_single_layer(model: nn.Module) -> None:
+    if isinstance(model, LoRALayer):
+        raise ValueError(f"the model is itself a {type(model).__name__}, not one that holds such layers: see its .base")
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    for layer in _some_lora_layers(model).values():
+        _replace(model, layer, layer.base)
+    flags = getattr(model, _FLAGS, {})
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(flags.get(name, parameter.requires_grad))
+    if hasattr(model, _FLAGS):
+        delattr(model, _FLAGS)
+    return model
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` wherever `old` is registered: a layer that is shared by two parents stays shared."""
+    for parent in list(model.modules()):
+        if parent is new:
+            continue
+        for name, child in list(parent._modules.items()):  # named_children() would skip a second name for one child
+            if child is old:
+                setattr(parent, name, new)
+
+
+def _some_lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
+    layers = lora_layers(model)
+    if not layers:
+        raise ValueError("the model has no LoRA layers: call add_lora or load_adapter first")
+    return layers

@@ -1,0 +1,25 @@
+"""Rank, the singular value decomposition, and what follows from them: the mathematics that LoRA stands on.
+
+Every function takes a real matrix (anything `numpy.asarray` accepts) and says in its errors what it was given.
+Chapters 06 to 09 build these functions; after them, read `lora_edu.layers`, which turns "rank at most r" into two
+trained factors.
+"""
+
+from .decompositions import SVD, LowRank, best_rank_k, break_even_rank, energy, factored_size, svd
+from .randomized import randomized_svd
+from .rank import NumericalRank, exact_rank, numerical_rank, rank_by_minors
+
+__all__ = [
+    "SVD",
+    "LowRank",
+    "NumericalRank",
+    "best_rank_k",
+    "break_even_rank",
+    "energy",
+    "exact_rank",
+    "factored_size",
+    "numerical_rank",
+    "randomized_svd",
+    "rank_by_minors",
+    "svd",
+]

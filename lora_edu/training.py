@@ -1,0 +1,202 @@
+"""One training loop for the whole book: seeded, with a progress bar, checkpoints to resume from, and a report.
+
+It trains whatever has `requires_grad`: the factors after `add_lora`, a head alone, or the whole model. Read
+`checkpoints` next.
+"""
+
+import math
+import operator
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .batches import check_data, shuffled_batches
+from .checkpoints import identity, load_checkpoint, save_checkpoint
+from .evaluation import Evaluation, Objective, classification, evaluate, mode
+from .inject import lora_layers
+from .memory import PeakMemory
+from .progress import progress_bar
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training did and took. `losses` has an entry a step, `evaluations` an entry an epoch, given validation."""
+
+    steps: int
+    trained_parameters: int
+    total_parameters: int
+    peak_memory_bytes: int
+    seconds: float
+    losses: tuple[float, ...] = field(repr=False)
+    evaluations: tuple[Evaluation, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        last = f", validation accuracy {self.evaluations[-1].accuracy:.1%}" if self.evaluations else ""
+        return (
+            f"{self.steps} steps in {self.seconds:.1f} s, peak memory {self.peak_memory_bytes / 1e6:.0f} MB, "
+            f"trained {self.trained_parameters:,} of {self.total_parameters:,} parameters{last}"
+        )
+
+
+def train(
+    model: nn.Module,
+    data: Mapping[str, Tensor],
+    *,
+    validation: Mapping[str, Tensor] | None = None,
+    objective: Objective = classification,
+    epochs: int = 2,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    warmup: float = 0.1,
+    max_grad_norm: float = 1.0,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 100,
+    progress: bool = True,
+) -> TrainingReport:
+    """Train the parameters of `model` that require a gradient, with AdamW, on whatever device the model is on.
+
+    The learning rate rises linearly over the first `warmup` share of the steps and falls linearly to zero over the
+    rest. Gradients are clipped to the norm `max_grad_norm`. The same seed gives the same batches and the same
+    dropout; the generators of the caller are left as they were.
+
+    Args:
+        data, validation: tensors of equal first length, "labels" among them, such as `tokenize` gives. Columns that
+            "attention_mask" marks as padding in a whole batch are cut off.
+        objective: (model, batch) ↦ (mean loss, which predictions are right); cross-entropy by default.
+        checkpoint: a file, written every `checkpoint_every` steps and at the end. If it exists, training goes on
+            from it, exactly.
+
+    Raises:
+        ValueError: nothing requires a gradient, a LoRA layer is merged, the data is empty or uneven, a number is
+            out of range, or the checkpoint belongs to another training.
+        RuntimeError: a LoRA factor, or all that trains, receives no gradient at the first step.
+        FloatingPointError: the loss or its gradient is not finite. The last checkpoint is still there.
+    """
+    # Plain numbers, so that a checkpoint with settings from a NumPy sweep is read again without unpickling.
+    epochs, batch_size, seed = map(operator.index, (epochs, batch_size, seed))
+    lr, weight_decay, warmup, max_grad_norm = map(float, (lr, weight_decay, warmup, max_grad_norm))
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    _check(model, trained, data, validation)
+    _check_numbers(epochs, batch_size, lr, warmup, max_grad_norm, checkpoint_every)
+    device = next(iter(trained.values())).device
+    examples = len(data["labels"])
+    steps = epochs * math.ceil(examples / batch_size)
+    optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps, warmup))
+    settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
+    settings |= {"warmup": warmup, "max_grad_norm": max_grad_norm, "seed": seed}
+    path = Path(checkpoint) if checkpoint is not None else None
+    done, losses, evaluations, seconds = 0, list[float](), list[Evaluation](), 0.0
+
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), PeakMemory(device) as peak, mode(model, training=True):
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which seeds GPUs that are not in use here
+        for gpu in devices:
+            torch.cuda.default_generators[gpu.index].manual_seed(seed)
+        if path is not None:
+            settings |= identity(model, data, validation)
+            if path.exists():
+                state = load_checkpoint(path, model, settings)
+                optimizer.load_state_dict(state["optimizer"])
+                schedule.load_state_dict(state["schedule"])
+                done, losses, seconds = state["step"], state["losses"], state["seconds"]
+                evaluations = [Evaluation(*pair) for pair in state["evaluations"]]
+        started = time.perf_counter() - seconds
+        with progress_bar(steps, "training", initial=done, show=progress) as bar:
+            for step, batch in enumerate(shuffled_batches(data, epochs, batch_size, seed, skip=done), start=done):
+                loss, _ = objective(model, {key: value.to(device) for key, value in batch.items()})
+                if not loss.requires_grad:
+                    raise RuntimeError("the loss depends on no parameter that trains: is the model run under no_grad?")
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                if step == done:
+                    _check_factors_get_gradients(model)
+                norm = nn.utils.clip_grad_norm_(trained.values(), max_grad_norm)
+                if not torch.isfinite(loss) or not torch.isfinite(norm):
+                    raise FloatingPointError(
+                        f"the loss is {loss.item()}, with a gradient of norm {norm.item()}, at step {step}: "
+                        f"try a smaller lr than {lr:g}"
+                    )
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.item())
+                bar.update()
+                bar.set_postfix_str(f"loss {losses[-1]:.3f}")
+                if validation is not None and (step + 1) % (steps // epochs) == 0:
+                    evaluations.append(evaluate(model, validation, objective=objective))
+                if path is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
+                    seconds = time.perf_counter() - started
+                    state = {"settings": settings, "step": step + 1, "losses": losses, "seconds": seconds}
+                    state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+                    state["evaluations"] = [(e.loss, e.accuracy) for e in evaluations]
+                    save_checkpoint(path, model, state)
+    return TrainingReport(
+        steps=steps,
+        trained_parameters=sum(p.numel() for p in trained.values()),
+        total_parameters=sum(p.numel() for p in model.parameters()),
+        peak_memory_bytes=peak.bytes,
+        seconds=time.perf_counter() - started,
+        losses=tuple(losses),
+        evaluations=tuple(evaluations),
+    )
+
+
+def _lr_factor(step: int, steps: int, warmup: float) -> float:
+    rising = max(1, round(warmup * steps))
+    return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
+
+
+def _check_factors_get_gradients(model: nn.Module) -> None:
+    dead = [
+        f"{name}.{side}"
+        for name, layer in lora_layers(model).items()
+        for side, factor in (("A", layer.A), ("B", layer.B))
+        if factor.requires_grad and factor.grad is None
+    ]
+    if dead:
+        raise RuntimeError(
+            f"{len(dead)} LoRA factors receive no gradient, {dead[0]!r} first: is the layer used in the forward pass, "
+            "and does nothing (a no_grad block, re-entrant gradient checkpointing) cut it off?"
+        )
+
+
+def _check(
+    model: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    data: Mapping[str, Tensor],
+    validation: Mapping[str, Tensor] | None,
+) -> None:
+    if not trained:
+        raise ValueError(
+            "no parameter of the model requires a gradient: call add_lora, or set requires_grad on what should train"
+        )
+    merged = [name for name, layer in lora_layers(model).items() if layer.merged]
+    if merged:
+        raise ValueError(
+            f"{len(merged)} LoRA layers are merged, {merged[0]!r} first, so they would not train: unmerge(model) first"
+        )
+    check_data("data", data)
+    if validation is not None:
+        check_data("validation", validation)
+
+
+def _check_numbers(
+    epochs: int, batch_size: int, lr: float, warmup: float, max_grad_norm: float, checkpoint_every: int
+) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("checkpoint_every", checkpoint_every)):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    if not 0 < lr < math.inf:
+        raise ValueError(f"lr={lr} must be a finite number above 0")
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup={warmup} is a share of the steps: it must be between 0 and 1")
+    if not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm={max_grad_norm} must be above 0; math.inf leaves gradients as they are")
