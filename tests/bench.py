@@ -1,8 +1,8 @@
 """`make bench`: LoRA here against `peft`, on the same pretrained model, in the same run, as ratios.
 
-Both sides take turns, so that a busy machine slows both alike; which one goes first alternates. A ratio below 1 means that
-`lora_edu` takes less. Times are medians; the range is the middle half of the pairwise ratios. Peak memory is measured in a process of
-its own for each side, the sides again in turn.
+Both sides take turns, so that a busy machine slows both alike; which one goes first alternates. A ratio below 1
+means that `lora_edu` takes less. Times are medians; the range is the middle half of the pairwise ratios. Peak
+memory is measured in a process of its own for each side, the sides again in turn.
 """
 
 import argparse
@@ -112,10 +112,12 @@ def main() -> None:
     sides = {"lora_edu": list[int](), "peft": list[int]()}
     for _ in range(3):
         for side, peaks in sides.items():
-            result = subprocess.run([sys.executable, __file__, "--peak", side], capture_output=True, text=True, check=True)
+            command = [sys.executable, __file__, "--peak", side]
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
             peaks.append(json.loads(result.stdout))
     first, second = (statistics.median(peaks) for peaks in sides.values())
-    print(f"{'peak memory of training, above the model':<44}{first / 1e6:8.1f} MB{second / 1e6:8.1f} MB   ratio {first / second:.3f}")
+    name = "peak memory of training, above the model"
+    print(f"{name:<44}{first / 1e6:8.1f} MB{second / 1e6:8.1f} MB   ratio {first / second:.3f}")
 
     print(f"\n{'':<44}{'merged':>11}{'pretrained':>11}")
     merge(ours)

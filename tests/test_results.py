@@ -14,13 +14,13 @@ ROWS = [{"method": "LoRA", "seed": 0, "accuracy": 0.81}, {"method": "LoRA", "see
 
 def test_what_is_recorded_is_loaded_with_its_provenance(tmp_path):
     path = tmp_path / "sweep.json"
-    record(path, ROWS, command="make sweep", epochs=2, lr=1e-3)
+    record(path, ROWS, command="make sweep", seeds=[0, 1], epochs=2, lr=1e-3)
     content = load_results(path)
-    assert content["rows"] == ROWS and content["settings"] == {"epochs": 2, "lr": 1e-3}
+    assert content["rows"] == ROWS and content["settings"] == {"seeds": [0, 1], "epochs": 2, "lr": 1e-3}
     provenance = content["provenance"]
     assert set(PROVENANCE) <= set(provenance) and all(provenance[key] for key in PROVENANCE)
     assert provenance["command"] == "make sweep"
-    assert provenance["versions"]["torch"] == torch.__version__.split("+")[0] or provenance["versions"]["torch"]
+    assert provenance["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert datetime.date.fromisoformat(provenance["date"]) <= datetime.date.today()
     assert path.read_text().endswith("}\n")
 
@@ -28,7 +28,7 @@ def test_what_is_recorded_is_loaded_with_its_provenance(tmp_path):
 @pytest.mark.parametrize("missing", ["provenance", "settings", "rows", *(f"provenance.{key}" for key in PROVENANCE)])
 def test_a_result_without_its_origin_is_not_shown(tmp_path, missing):
     path = tmp_path / "sweep.json"
-    record(path, ROWS, command="make sweep", epochs=2)
+    record(path, ROWS, command="make sweep", seeds=[0, 1], epochs=2)
     content = json.loads(path.read_text())
     where, _, key = missing.rpartition(".")
     del (content[where] if where else content)[key]
@@ -38,9 +38,26 @@ def test_a_result_without_its_origin_is_not_shown(tmp_path, missing):
 
 
 def test_there_must_be_something_to_record(tmp_path):
-    with pytest.raises(ValueError, match="there are no rows to record"):
-        record(tmp_path / "sweep.json", [], command="make sweep", epochs=2)
+    for rows, seeds in (([], [0, 1]), (ROWS, [])):
+        with pytest.raises(ValueError, match="there is nothing to record"):
+            record(tmp_path / "sweep.json", rows, command="make sweep", seeds=seeds)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_is_named_with_its_driver(monkeypatch):
+    from lora_edu import results
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(results.subprocess, "run", lambda *a, **k: type("R", (), {"stdout": "550.1\n"}))
+    provenance = results._provenance("make sweep")
+    assert provenance["device"] == "a GPU" and provenance["driver"].startswith("550.1, CUDA")
+
+    def no_tool(*arguments, **settings):
+        raise FileNotFoundError("nvidia-smi")
+
+    monkeypatch.setattr(results.subprocess, "run", no_tool)
+    assert results._provenance("make sweep")["driver"].startswith("unknown")
 
 
 def test_the_processor_is_named_where_linux_does_not_tell_it(monkeypatch):

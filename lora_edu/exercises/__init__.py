@@ -1,7 +1,7 @@
 """Checkers for the exercises of the chapters: `check("06.1", my_function)` runs a function and says what it got wrong.
 
-`EXERCISES` maps each key to its `Exercise`. To add one, add it to the list of its chapter's module and give it at least three
-mistakes that people really make, each with its own diagnosis.
+`EXERCISES` maps each key to its `Exercise`. To add one, add it to the list of its chapter's module and give it at
+least three mistakes that people really make, each with its own diagnosis.
 """
 
 from collections.abc import Callable

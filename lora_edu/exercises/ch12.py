@@ -35,7 +35,7 @@ def _select_cases(rng: np.random.Generator) -> Iterable[Case]:
 
 
 def _pool(tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return (tokens * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1)[:, None]
+    return np.asarray((tokens * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1)[:, None])
 
 
 def _pool_cases(rng: np.random.Generator) -> Iterable[Case]:

@@ -1,8 +1,8 @@
 """How an exercise is checked: run the reader's function on generic inputs, and say which mistake was made.
 
-An `Exercise` holds a correct solution, generic inputs, and the wrong answers that people really give. An answer that behaves
-like one of those is told so in words; any other wrong answer is shown the first input on which it differs. The
-exercises themselves are in the modules beside this one, one for each chapter.
+An `Exercise` holds a correct solution, generic inputs, and the wrong answers that people really give. An answer
+that behaves like one of those is told so in words; any other wrong answer is shown the first input on which it
+differs. The exercises themselves are in the modules beside this one, one for each chapter.
 """
 
 import copy
@@ -111,7 +111,7 @@ def same(got: Any, expected: Any) -> bool:
             and all(same(g, e) for g, e in zip(got, expected, strict=True))
         )
     if isinstance(expected, bool | str):
-        return bool(got == expected)
+        return isinstance(got, bool | str | np.bool_) and bool(got == expected)
     try:
         left, right = _as_array(got), _as_array(expected)
     except (TypeError, ValueError):
