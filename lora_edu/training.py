@@ -86,7 +86,7 @@ def train(
     _check_numbers(epochs, batch_size, lr, warmup, max_grad_norm, checkpoint_every)
     device = next(iter(trained.values())).device
     steps = epochs * math.ceil(len(data["labels"]) / batch_size)
-    optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps, warmup))
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
     settings |= {"warmup": warmup, "max_grad_norm": max_grad_norm, "seed": seed}

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +38,14 @@ def test_a_result_without_its_origin_is_not_shown(tmp_path, missing):
         load_results(path)
 
 
+def test_every_recorded_result_of_the_book_says_where_it_comes_from():
+    paths = list((Path(__file__).parent.parent / "book" / "results").glob("*.json"))
+    assert paths
+    for path in paths:
+        content = load_results(path)
+        assert content["settings"]["seeds"] == sorted({row["seed"] for row in content["rows"]})
+
+
 def test_there_must_be_something_to_record(tmp_path):
     for rows, seeds in (([], [0, 1]), (ROWS, [])):
         with pytest.raises(ValueError, match="there is nothing to record"):
@@ -61,8 +70,6 @@ def test_a_gpu_is_named_with_its_driver(monkeypatch):
 
 
 def test_the_processor_is_named_where_linux_does_not_tell_it(monkeypatch):
-    from pathlib import Path
-
     from lora_edu.results import _processor
 
     assert _processor()

@@ -161,7 +161,7 @@ def test_the_update_is_adamw_at_the_scheduled_rate():
         each.dropout.p = 0.0
     fit(model, data, epochs=2, batch_size=6, lr=0.05, weight_decay=0.1, warmup=1.0, max_grad_norm=0.5, seed=3)
     parameters = [p for p in twin.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(parameters, weight_decay=0.1, fused=True)
     twin.train()
     for batch, lr in zip(shuffled_batches(data, 2, 6, seed=3), (0.025, 0.05), strict=True):
         optimizer.param_groups[0]["lr"] = lr
