@@ -47,7 +47,9 @@ def execute(path: Path) -> None:
     first = next(cell for cell in chapter.cells if cell.cell_type == "code")
     first.source = setup_cell(*repository())
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(chapter, timeout=600, kernel_name="python3", record_timing=False, resources=resources).execute()
+    NotebookClient(
+        chapter, timeout=600, kernel_name="python3", record_timing=False, coalesce_streams=True, resources=resources
+    ).execute()
     tidy(chapter, path.name[:2])
     path.write_text(nbformat.writes(chapter) + "\n", encoding="utf-8")
 
