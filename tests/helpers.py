@@ -23,6 +23,20 @@ class TwoTowers(nn.Module):
         return self.classifier(self.norm(sum(towers)))
 
 
+class Nested(nn.Module):
+    """Names that end like others: 'up' and 'block.up', 'classifier' and 'pre_classifier' (as in DistilBERT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(6, 5)
+        self.block = nn.ModuleDict({"up": nn.Linear(5, 4)})
+        self.pre_classifier = nn.Linear(4, 7)
+        self.classifier = nn.Linear(7, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(torch.tanh(self.pre_classifier(self.block["up"](torch.tanh(self.up(x))))))
+
+
 def make(kind=TwoTowers, seed=0, dtype=torch.float32, **settings) -> nn.Module:
     torch.manual_seed(seed)
     return kind(**settings).to(dtype)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import assert_same_bits, assert_same_state, assert_unchanged, generic, make, randomize, snapshot
+from helpers import Nested, assert_same_bits, assert_same_state, assert_unchanged, generic, make, randomize, snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -155,20 +155,6 @@ def test_a_single_trained_parameter_takes_its_module_along(tmp_path):
         model.norm.bias.fill_(2)
     fresh = load_adapter(make(), save_adapter(model, tmp_path))
     assert torch.equal(fresh(generic(4, 6)), model(generic(4, 6)))
-
-
-class Nested(nn.Module):
-    """Names that end like others: 'up' and 'block.up', 'classifier' and 'pre_classifier' (as in DistilBERT)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Linear(6, 5)
-        self.block = nn.ModuleDict({"up": nn.Linear(5, 4)})
-        self.pre_classifier = nn.Linear(4, 7)
-        self.classifier = nn.Linear(7, 2)
-
-    def forward(self, x):
-        return self.classifier(torch.tanh(self.pre_classifier(self.block["up"](torch.tanh(self.up(x))))))
 
 
 def test_a_layer_whose_name_ends_another_is_saved_alone(tmp_path):

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from helpers import TwoTowers, assert_same_bits, generic, make, randomize
+from helpers import Nested, TwoTowers, assert_same_bits, generic, make, randomize
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (as in PyTorch's own documentation)
 
@@ -230,18 +230,6 @@ def test_a_trained_head_goes_to_peft(tmp_path):
         expected = run(ours)
         theirs = peft.PeftModel.from_pretrained(fresh(seed=0), save_adapter(ours, tmp_path)).eval()
         assert close(run(theirs), expected)
-
-
-class Nested(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Linear(6, 5)
-        self.block = nn.ModuleDict({"up": nn.Linear(5, 4)})
-        self.pre_classifier = nn.Linear(4, 7)
-        self.classifier = nn.Linear(7, 2)
-
-    def forward(self, x):
-        return self.classifier(torch.tanh(self.pre_classifier(self.block["up"](torch.tanh(self.up(x))))))
 
 
 def test_names_that_end_alike_mean_the_same_in_peft(tmp_path):
