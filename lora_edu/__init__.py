@@ -26,6 +26,7 @@ from .linalg import (
 from .models import TextClassifier, load_text_classifier
 from .peft_format import AdapterFileError
 from .report import Summary, summary
+from .statements import Statement, empirical, exact, matrices, numeric, vectors
 from .targets import list_targets
 from .training import TrainingReport, train
 
@@ -37,6 +38,12 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "rank_by_minors",
     "numerical_rank",
     "NumericalRank",
+    "exact",
+    "numeric",
+    "empirical",
+    "matrices",
+    "vectors",
+    "Statement",
     "svd",
     "SVD",
     "best_rank_k",
