@@ -11,10 +11,14 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 HTML := _build/html
 CHAPTERS := $(sort $(wildcard chapters/*.ipynb))
-CHAPTER ?= $(CHAPTERS)
-SOURCES := $(CHAPTERS) $(shell find book lora_edu -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*')
+# Pages that are notebooks as well: they are run and verified as chapters are.
+PAGES := $(sort $(wildcard book/*.ipynb))
+CHAPTER ?= $(CHAPTERS) $(PAGES)
+N ?= 3000
+SEED ?= 0
+SOURCES := $(CHAPTERS) $(PAGES) $(shell find book lora_edu -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*')
 
-.PHONY: help book serve test lint lab execute bench clean
+.PHONY: help book serve test verify mutate lint lab execute bench clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -23,6 +27,8 @@ help:
 	@echo "make serve     show it at http://127.0.0.1:$(PORT)"
 	@echo "make lab       open the chapters in Jupyter"
 	@echo "make test      run every check: style, types, package, chapters, pages"
+	@echo "make verify    decide every statement of mathematics; CHAPTER=chapters/07_svd.ipynb for one chapter"
+	@echo "make mutate    make slips in the book and count how many the verification notices; N=300 for fewer"
 	@echo "make execute   run all chapters again and keep their outputs; CHAPTER=chapters/07_svd.ipynb for one"
 	@echo "make bench     time lora_edu against peft"
 	@echo "make lint      check style and types only"
@@ -32,8 +38,9 @@ book: $(HTML)/.complete
 	@echo "The book is complete. Open $(HTML)/index.html, or type: make serve"
 
 # All pages are written anew each time: a build that keeps old pages can hide warnings and dead links. What takes long, running
-# the chapters, is kept in a cache (see book/lora_book.py).
+# the chapters, is kept in a cache (see book/lora_book.py), which the verification fills: one run of a chapter serves both.
 $(HTML)/.complete: $(VENV)/.assets _build/.static $(SOURCES)
+	PYTHONPATH=book $(BIN)/python -m verified_math --changed $(CHAPTERS) $(PAGES)
 	rm -rf $(HTML) _build/.doctrees _build/jupyter_execute
 	$(BIN)/jupyter-book build . --config book/_config.yml --toc book/_toc.yml --warningiserror --nitpick --keep-going
 	@touch $@
@@ -43,7 +50,13 @@ serve: book
 
 # One pytest run for everything, so that its last line is the verdict. loadscope keeps a chapter in one process.
 test: lint book
-	$(BIN)/python -m pytest --nbval chapters tests -n 2 --dist loadscope --cov --cov-fail-under=95
+	$(BIN)/python -m pytest --nbval chapters $(PAGES) tests -n 2 --dist loadscope --cov --cov-fail-under=95
+
+verify: $(VENV)/.assets
+	PYTHONPATH=book $(BIN)/python -m verified_math $(CHAPTER)
+
+mutate: $(VENV)/.assets
+	PYTHONPATH=book $(BIN)/python -m verified_math.mutate --count $(N) --seed $(SEED) $(CHAPTER)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-CELL_METADATA = ("tags", "mystnb", "jupyter", "cellView")
+CELL_METADATA = ("tags", "mystnb", "jupyter", "cellView", "verify")
 
 
 def repository() -> tuple[str, str]:
@@ -44,8 +44,9 @@ def tidy(chapter: nbformat.NotebookNode, number: str) -> None:
 def execute(path: Path) -> None:
     """Run the chapter at `path` in its own folder and write it back. Raises CellExecutionError when a cell fails."""
     chapter = nbformat.read(path, as_version=4)
-    first = next(cell for cell in chapter.cells if cell.cell_type == "code")
-    first.source = setup_cell(*repository())
+    for cell in chapter.cells:
+        if "setup" in cell.metadata.get("tags", []):
+            cell.source = setup_cell(*repository())
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(
         chapter, timeout=600, kernel_name="python3", record_timing=False, coalesce_streams=True, resources=resources

@@ -29,12 +29,16 @@ def environment_key(root: Path = ROOT) -> str:
     return digest.hexdigest()[:16]
 
 
+def cache_folder(build: Path) -> Path:
+    """Where the outputs of chapters are kept, by what they depend on beside their own code."""
+    return build / ".jupyter_cache" / environment_key()
+
+
 def key_the_cache(app: Sphinx, config: Config) -> None:
     """Execute chapters again when their own code or the package has changed; jupyter-cache notices only the first."""
-    caches = Path(app.outdir).parent / ".jupyter_cache"
-    chosen = caches / environment_key()
-    if caches.is_dir():
-        for old in caches.iterdir():
+    chosen = cache_folder(Path(app.outdir).parent)
+    if chosen.parent.is_dir():
+        for old in chosen.parent.iterdir():
             if old != chosen:
                 shutil.rmtree(old)
     chosen.mkdir(parents=True, exist_ok=True)
@@ -110,6 +114,9 @@ def depart_folded_cell(self: Any, node: HideCodeCellNode) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    from verified_math import page  # here, because the verifier itself asks this module for the cache
+
+    page.setup(app)
     app.add_config_value("comments_config", {}, "html")  # jupyter-book sets it for sphinx_comments, which is left out
     app.connect("config-inited", key_the_cache)
     app.connect("config-inited", make_buttons)

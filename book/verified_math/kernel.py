@@ -1,0 +1,45 @@
+"""The verifier's end in a chapter's kernel: `chapter.py` calls these functions between the cells."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .citations import load_works
+from .road import road
+from .session import Session
+from .slips import Slips
+
+BOOK = Path(__file__).resolve().parents[1]
+_session: Session
+_slips: Slips
+
+
+def start(chapter: str, seed: int, share: float) -> None:
+    global _session, _slips
+    from IPython.core.getipython import get_ipython
+
+    names = get_ipython().user_ns  # type: ignore[union-attr]
+    works = load_works(BOOK / "references.bib", BOOK / "quoted.yml")
+    _slips = Slips(chapter, seed, share)
+    _session = Session(chapter, names, works, road(BOOK / "index.md"), _slips.watch if share else None)
+
+
+def markdown(cell: str, source: str, next_code: str) -> None:
+    _session.markdown(cell, source, next_code)
+
+
+def code(cell: str, metadata: Mapping[str, Any], source: str) -> None:
+    _session.code(cell, metadata, source)
+    if _slips.share:
+        _slips.after(cell, source, _session.names)
+
+
+def save(path: str) -> None:
+    data = {
+        "records": [asdict(record) for record in _session.finish()],
+        "mentions": _session.mentions,
+        "mutants": [asdict(outcome) for outcome in _slips.outcomes],
+    }
+    Path(path).write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
