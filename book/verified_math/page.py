@@ -121,7 +121,7 @@ def _part(app: Sphinx, entry: dict[str, Any]) -> nodes.Node:
     decided = [record for record in entry["records"] if record["status"] != "exempt"]
     for _, group in groupby(decided, key=lambda record: (record["id"].split(".")[0], record["form"], record["text"])):
         rows.append(_row(app, entry["page"], list(group)))
-    section += _table(["", "Statement", "Kind", "What decided it"], rows, classes=["ledger"])
+    section += _table(["Place", "Statement", "Kind", "What decided it"], rows, classes=["ledger"])
     return section
 
 
@@ -131,9 +131,12 @@ def _row(app: Sphinx, page: str, group: list[dict[str, Any]]) -> list[Any]:
     verdict = "✓" if all(record["status"] == "true" for record in group) else "✗"
     details = list(dict.fromkeys(record["detail"] for record in group))
     text = "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")
-    where = _link(app, page, first, verdict)
+    where = _link(app, page, first, f"{verdict} {first['id']}")
     where["ids"].append(f"row-{anchor(first['id'])}")
-    return [where, _statement(first), kinds, text]
+    decided = nodes.paragraph("", text)
+    for expression in dict.fromkeys(record["evidence"] for record in group if record["evidence"]):
+        decided += [nodes.Text(" · "), nodes.literal("", expression)]
+    return [where, _statement(first), kinds, decided]
 
 
 def _link(app: Sphinx, page: str, record: dict[str, Any], words: str) -> nodes.paragraph:

@@ -296,7 +296,7 @@ class Session:
             return
         if keys:
             quote = self.works.allows(keys, numeral.digits)
-            allowed = {numeral.digits: str(quote)} if quote else {}
+            allowed = {numeral.digits: f"{quote.key}, {quote.where}: {quote.what}"} if quote else {}
             item.claim = Known(numeral, allowed, "cited", f"does not stand in what is noted of {', '.join(keys)}")
 
     def describe(self, cell: str, metadata: Mapping[str, Any]) -> None:
@@ -339,5 +339,7 @@ def _shortened(text: str, part: str, start: int | None = None, room: int = 110) 
         return text
     where = text.find(part.strip()) if start is None else start
     left = max(0, where - room // 2)
-    right = min(len(text), left + room)
+    left = text.rfind(" ", 0, left + 1) + 1 if left else 0
+    right = text.find(" ", min(len(text), left + room))
+    right = right if right >= 0 else len(text)
     return f"{'… ' if left else ''}{text[left:right].strip()}{' …' if right < len(text) else ''}"
