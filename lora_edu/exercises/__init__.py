@@ -7,13 +7,15 @@ least three mistakes that people really make, each with its own diagnosis.
 from collections.abc import Callable
 from typing import Any
 
-from . import ch06, ch07, ch11, ch12
+from . import ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12
 from .engine import Exercise, Mistake, Verdict, judge
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "Verdict", "check"]
 
 EXERCISES: dict[str, Exercise] = {
-    exercise.key: exercise for chapter in (ch06, ch07, ch11, ch12) for exercise in chapter.EXERCISES
+    exercise.key: exercise
+    for chapter in (ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12)
+    for exercise in chapter.EXERCISES
 }
 
 
