@@ -1,7 +1,8 @@
 """Run chapters from the top in a fresh kernel and keep their outputs; `make execute` calls this with the files' names.
 
 A chapter is written back only when every cell ran. It then has the set-up cell of `setup_cell.py`, outputs in order,
-cell ids made from the order, and no metadata of the machine or the editor that touched it last.
+cell ids made from the order, no metadata of the machine or the editor that touched it last, and no widget of a kernel
+that is gone.
 """
 
 import sys
@@ -13,6 +14,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+WIDGET = "application/vnd.jupyter.widget-view+json"  # points to a kernel that is gone
 CELL_METADATA = ("tags", "mystnb", "jupyter", "cellView", "verify")
 
 
@@ -39,6 +41,7 @@ def tidy(chapter: nbformat.NotebookNode, number: str) -> None:
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = {}
+            output.get("data", {}).pop(WIDGET, None)
 
 
 def execute(path: Path) -> None:

@@ -1,7 +1,8 @@
 """What the book needs of Sphinx beyond jupyter-book, in one small extension.
 
 It keys the cache of executed chapters on the package's content, makes launch buttons only when the book has an address,
-says in words what a folded cell holds, and reads the package's docstrings as they are written.
+says in words what a folded cell holds, brings the figures that move to life, and reads the package's docstrings as they
+are written.
 """
 
 import hashlib
@@ -100,6 +101,16 @@ def drop_role_of_reference_list(
         )
 
 
+def add_hands_on_figures(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Give a page that has a figure its code and style, in the head: a page opened from the disk can import nothing."""
+    if '<div class="hands-on"' in context.get("body", ""):
+        from lora_edu.hands_on.source import page_module, style  # here, because it takes seconds to load
+
+        context["metatags"] += f'<style>\n{style()}</style>\n<script type="module">\n{page_module()}</script>\n'
+
+
 def visit_folded_cell(self: Any, node: HideCodeCellNode) -> None:
     # myst-nb's own markup calls every summary "Toggle hidden content" to a screen reader, and looks like an admonition.
     show, hide = html.escape(node["prompt_show"]), html.escape(node["prompt_hide"])
@@ -124,5 +135,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", read_single_backticks_as_code, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", skip_fields_without_words)
     app.connect("html-page-context", drop_role_of_reference_list)
+    app.connect("html-page-context", add_hands_on_figures)
     app.add_node(HideCodeCellNode, override=True, html=(visit_folded_cell, depart_folded_cell))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

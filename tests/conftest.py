@@ -1,4 +1,7 @@
-"""What all tests share: the same examples in every run, so that a failure today is a failure tomorrow."""
+"""What all tests share: the same examples in every run, so that what fails today fails tomorrow, and a browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import nbval.plugin
 import pytest
@@ -8,6 +11,23 @@ settings.register_profile(
     "book", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("book")
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """Headless Chromium, which asks no server for anything by itself."""
+    if not CHROMIUM.exists():
+        pytest.fail(f"{CHROMIUM} is missing; the book's pages are tested in it. Install it: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+        options += ["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        yield chromium
+        chromium.close()
 
 
 def pytest_configure(config: pytest.Config) -> None:

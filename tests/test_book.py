@@ -18,11 +18,10 @@ import lora_book
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
-CHROMIUM = Path("/usr/bin/chromium")
 AXE = ROOT / "book" / "node_modules" / "axe-core" / "axe.min.js"
 # _sources holds the chapters as notebooks, for the download button; _static holds what the pages load.
 PAGES = [path.relative_to(HTML).as_posix() for path in sorted(HTML.rglob("*.html"))]
@@ -49,18 +48,6 @@ def address() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is missing; the book's pages are tested in it. Install it: apt-get install chromium")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
-        options += ["--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
-        yield chromium
-        chromium.close()
 
 
 @contextlib.contextmanager
