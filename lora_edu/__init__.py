@@ -23,12 +23,15 @@ from .linalg import (
     rank_by_minors,
     svd,
 )
+from .lora_plus import lora_plus_groups
 from .models import TextClassifier, load_text_classifier
+from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding, LoRAMergedConv1D, LoRAMergedLinear
 from .peft_format import AdapterFileError
 from .report import Summary, summary
 from .statements import Statement, empirical, exact, matrices, numeric, vectors
 from .targets import list_targets
 from .training import TrainingReport, train
+from .variants import Variant, VeRA
 
 __version__ = "0.1.0"
 
@@ -78,4 +81,13 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "save_adapter",
     "load_adapter",
     "AdapterFileError",
+    # chapter 15
+    "Variant",
+    "VeRA",
+    "lora_plus_groups",
+    "LoRAConv1D",
+    "LoRAEmbedding",
+    "LoRAConv2d",
+    "LoRAMergedLinear",
+    "LoRAMergedConv1D",
 ]

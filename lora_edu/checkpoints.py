@@ -56,7 +56,9 @@ def load_checkpoint(path: Path, model: nn.Module, settings: Mapping[str, Any]) -
 def identity(model: nn.Module, data: Mapping[str, Tensor], validation: Mapping[str, Tensor] | None) -> dict[str, Any]:
     """What a training is about, as short hashes: with other data or another model, nothing could go on exactly."""
     frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
-    layers = {name: (la.r, la.alpha, getattr(la.dropout, "p", 0.0)) for name, la in lora_layers(model).items()}
+    layers = {
+        n: (la.variant.name, la.r, la.alpha, getattr(la.dropout, "p", 0.0)) for n, la in lora_layers(model).items()
+    }
     return {
         "data": fingerprint(data),
         "validation": fingerprint(validation or {}),

@@ -4,12 +4,15 @@ A model is any `nn.Module`. It is changed in place: each chosen layer is replace
 Read `files` next, which stores the trained part.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
+from .family import variant_named
 from .layers import LoRALayer
+from .other_layers import merged_layer
 from .targets import adapter_for, as_tuple, select_layers, select_modules
+from .variants import Variant
 
 _FLAGS = "_requires_grad_before_lora"  # on the model: name → requires_grad, for `remove_lora`
 
@@ -21,21 +24,27 @@ def add_lora(
     alpha: float,
     dropout: float = 0.0,
     modules_to_save: str | Iterable[str] = (),
+    variant: str | Variant = "lora",
+    parts: Sequence[bool] | None = None,
 ) -> nn.Module:
     """Adapt the layers that `targets` selects, freeze everything else, and return the model, changed in place.
 
     Args:
         model: any module; its layers are replaced where they stand.
         targets: one or several of: a layer's full name, the end of it ("query", "attention.self.query"), or a regular
-            expression for the whole name (r".*layer\\.[0-3]\\..*query").
+            expression for the whole name (r".*layer\\.[0-3]\\..*query"). An expression means linear layers; embeddings
+            and convolutions are adapted when they are named, or are all that it matches.
         r, alpha, dropout: as in `LoRALinear`.
         modules_to_save: names (or ends of names) of modules that are trained whole, such as a new task head. They
             are saved with the adapter, under the name that peft gives this, and are not adapted even if `targets`
             selects them.
+        variant: "lora", or another rule of `lora_edu.variants`, such as "dora" or "rslora+dora".
+        parts: for layers whose output is several parts side by side, which of them to adapt: (True, False, True) is q
+            and v of a fused q, k, v. See `LoRAMergedLinear`.
 
     Raises:
-        ValueError: the model has LoRA already; a target or a module to save matches nothing; r, alpha or dropout
-            does not fit one of the layers. The model is then as it was.
+        ValueError: the model has LoRA already; a target or a module to save matches nothing; r, alpha, dropout,
+            variant or parts does not fit one of the layers. The model is then as it was.
         TypeError: a selected layer has a weight that is no floating-point parameter; an argument has the wrong type.
     """
     if lora_layers(model):
@@ -46,7 +55,7 @@ def add_lora(
         raise ValueError(
             f"every layer that targets={targets!r} selects is one of modules_to_save, which are trained whole"
         )
-    wrap_layers(model, {name: (r, alpha, dropout) for name in names})
+    wrap_layers(model, {name: (r, alpha, dropout) for name in names}, variant, parts)
     for name in saved:
         model.get_submodule(name).requires_grad_(True)
     return model
@@ -90,13 +99,18 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
 
 
 def adapter_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """The factors A and B of every LoRA layer, in the model's order: what an optimizer for LoRA is given."""
+    """What each LoRA layer trains, A and B in plain LoRA, in the model's order: what an optimizer is given."""
     for layer in lora_layers(model).values():
-        yield layer.A
-        yield layer.B
+        for name in layer.variant.trained():
+            yield layer.get_parameter(name)
 
 
-def wrap_layers(model: nn.Module, choices: dict[str, tuple[int, float, float]]) -> None:
+def wrap_layers(
+    model: nn.Module,
+    choices: dict[str, tuple[int, float, float]],
+    variant: str | Variant = "lora",
+    parts: Sequence[bool] | None = None,
+) -> None:
     """Replace each named layer by a LoRA layer with its own (r, alpha, dropout), and freeze all that is not a factor.
 
     Nothing is replaced unless every layer can be.
@@ -104,13 +118,18 @@ def wrap_layers(model: nn.Module, choices: dict[str, tuple[int, float, float]]) 
     # With the second names too: a tied weight that is merged and unloaded is a parameter of its own.
     flags = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
     wrapped: dict[nn.Module, LoRALayer] = {}
+    variant = variant_named(variant)
     try:
         for name, (r, alpha, dropout) in choices.items():
             base = model.get_submodule(name)
             adapter = adapter_for(base)
-            if adapter is None or not isinstance(base, nn.Linear):
+            if adapter is None:
                 raise TypeError(f"LoRA cannot adapt a {type(base).__name__}")
-            wrapped[base] = adapter(base, r, alpha, dropout)
+            if parts is None:
+                wrapped[base] = adapter(base, r, alpha, dropout, variant)
+            else:
+                wrapped[base] = merged_layer(adapter)(base, r, alpha, dropout, variant, parts)
+        variant.share(list(wrapped.values()))
     except Exception as error:
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_(flags[parameter_name])

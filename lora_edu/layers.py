@@ -5,62 +5,151 @@ r"""The adapted layer: a frozen weight W₀ and two thin trained factors beside 
         └── A x ── · B ── · α/r ──────┘
           (r, in)  (out, r)
 
-This is the whole of LoRA (Hu et al. 2021, arXiv:2106.09685, §4.1). Chapter 11 builds it step by step. Read `inject`
-next: it puts such layers into a model.
+This is the whole of LoRA (Hu et al. 2021, arXiv:2106.09685, §4.1). Chapter 11 builds it step by step. Layers other than
+`nn.Linear` are in `other_layers`, rules other than plain LoRA in `variants`. Read `inject` next.
 """
 
 import math
-import sys
-from typing import Any, cast
+from functools import reduce
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as in PyTorch's own documentation)
 
+from .checks import check_base, check_hyperparameters
+from .family import variant_named
+from .merging import Mergeable
+from .variants import Variant
 
-class LoRALayer(nn.Module):
-    r"""What every adapted layer has in common: the factors, their start, merging.
 
-    Attributes: `base`, the frozen layer; `A`, a parameter of shape (r, in); `B`, of shape (out, r); `scaling` =
-    α/r; `dropout`, applied to the input of A in training; `merged`, whether `base` holds W₀ + ΔW at the moment.
+class LoRALayer(Mergeable):
+    r"""What every adapted layer has in common: the factors, their start, the sum, merging.
 
-    A subclass gives `forward`, and, where its weight is not stored as (out, in), its own `delta_weight`.
+    Attributes: `base`, the frozen layer; `A`, of shape (r, in); `B`, of shape (out, r); `scaling` = α/r; `dropout`,
+    applied to the input of A in training; `variant`, the rule (plain LoRA by default).
+
+    A subclass says how x meets A and B (`down`, `up`) and how its weight is stored (`as_matrix`, `as_stored`).
     """
 
+    adapts: ClassVar[str] = ""
+    A: Tensor
+    B: Tensor
+    m: Tensor  # what follows belongs to single variants
+    b: Tensor
+    d: Tensor
+    A0: Tensor
+    minus_B0: Tensor
+
     def __init__(
-        self, base: nn.Module, in_features: int, out_features: int, r: int, alpha: float, dropout: float
+        self, base: nn.Module, r: int, alpha: float, dropout: float = 0.0, variant: str | Variant = "lora"
     ) -> None:
         super().__init__()
-        check_hyperparameters(in_features, out_features, r, alpha, dropout)
-        weight = cast(Tensor, base.weight)
-        if not weight.is_floating_point():
+        if isinstance(base, LoRALayer):
             raise TypeError(
-                f"the base weight has dtype {weight.dtype}; LoRA trains floating-point factors beside a float weight"
+                f"the layer is a {type(base).__name__} already; adapt its base, or remove the adapter first"
             )
-        if not isinstance(weight, nn.Parameter):
-            raise TypeError(
-                "the base weight is computed from others (weight_norm, or another parametrization), so nothing could "
-                "be merged into it: remove the parametrization first"
-            )
-        self.base = base.requires_grad_(False)
-        self.in_features, self.out_features = in_features, out_features
-        self.r, self.alpha, self.scaling = r, alpha, alpha / r
+        self.variant = variant_named(variant)
+        check_base(self, base)
+        self.in_features, self.out_features = self.sizes(base)
+        check_hyperparameters(self.in_features, self.out_features, r, alpha, dropout)
+        self.r, self.alpha, self.scaling = r, alpha, self.variant.scaling(alpha, r)
+        self.base = base
         # The factors of a half-precision base are kept in float32: their updates are too small for 8 or 11 bits.
-        dtype = torch.float32 if weight.dtype.itemsize < 4 else weight.dtype
-        self.A = nn.Parameter(torch.empty(r, in_features, dtype=dtype, device=weight.device))
-        self.B = nn.Parameter(torch.empty(out_features, r, dtype=dtype, device=weight.device))
+        dtype, device = torch.float32 if self.W0.dtype.itemsize < 4 else self.W0.dtype, self.W0.device
+        self.A, self.B = (nn.Parameter(torch.empty(s, dtype=dtype, device=device)) for s in self.factor_shapes())
         self.dropout = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
-        self._base_weight: list[nn.Parameter] = []  # W₀ while merged; in a list, so that it is not registered
         self.reset_parameters()
+        base.requires_grad_(False)
+        self.train_factors()
 
     def reset_parameters(self) -> None:
-        """Start at the identity: A uniform on ±1/√in (as loralib and peft draw it), B = 0, so ΔW = 0."""
+        """Start as the variant does. Plain LoRA starts at the identity: A random, B = 0, so ΔW = 0."""
+        self.variant.start(self)
+
+    def draw_factors(self) -> None:
+        """A uniform on ±1/√in, as loralib and peft draw it, and B = 0."""
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
         nn.init.zeros_(self.B)
 
-    @property
-    def merged(self) -> bool:
-        return bool(self._base_weight)
+    def train_factors(self) -> None:
+        """Let the tensors train that the variant trains: A and B in plain LoRA."""
+        for name, parameter in self.named_parameters(recurse=False):
+            parameter.requires_grad_(name in self.variant.trained())
+
+    @classmethod
+    def fits(cls, base: nn.Module) -> bool:
+        """Whether `base` is of the kind that is adapted, by name: `Conv1D` is known without importing transformers."""
+        kinds = (
+            kind
+            for kind in type(base).__mro__
+            if kind.__module__.startswith(("torch.nn.modules.", "transformers.pytorch_utils"))
+        )
+        return cls.adapts in [kind.__name__ for kind in kinds]
+
+    # --- geometry: a plain matrix here; what other layers do differently ------------------------------------------
+
+    def sizes(self, base: nn.Module) -> tuple[int, int]:
+        """(in, out) of the matrix that `base` applies."""
+        raise NotImplementedError
+
+    def factor_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        return (self.r, self.in_features), (self.out_features, self.r)
+
+    def as_matrix(self, weight: Tensor) -> Tensor:
+        """The stored weight as the matrix (out, in) that it is."""
+        return weight
+
+    def as_stored(self, matrix: Tensor) -> Tensor:
+        """A matrix (out, in) in the shape of the stored weight: the inverse of `as_matrix`."""
+        return matrix
+
+    def enter(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.dropout(x)).to(self.A.dtype)
+
+    def down(self, x: Tensor, A: Tensor) -> Tensor:
+        return F.linear(x, A)
+
+    def up(self, low: Tensor, B: Tensor) -> Tensor:
+        return F.linear(low, B)
+
+    def over_outputs(self, values: Tensor) -> Tensor:
+        """One number an output, (out,), in a shape that multiplies the layer's output."""
+        return values
+
+    def adapted_rows(self) -> slice | Tensor:
+        """Which rows of W the factors change: all, unless only some parts of the output are adapted."""
+        return slice(None)
+
+    def full(self, B: Tensor) -> Tensor:
+        """B with a row for every output."""
+        return B
+
+    def blocks(self) -> list[tuple[slice, Tensor, Tensor]]:
+        """(rows of W, A, B) for each part of the output with factors of its own: one part, unless q, k, v are fused."""
+        return [(slice(None), self.A, self.B)]
+
+    # --- the map ---------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = cast(Tensor, self.base(x))
+        return h if self.merged else h + self.update(x, h).to(h.dtype)
+
+    def update(self, x: Tensor, h: Tensor) -> Tensor:
+        """What the adapter adds to h = base(x): the sum of scaling · B A x over the variant's terms."""
+        x, terms = self.enter(x), self.variant.terms(self)
+        update = reduce(torch.add, [self.up(self.down(x, A) * scaling, self.full(B)) for scaling, B, A in terms])
+        if (gain := self.variant.gain(self)) is None:
+            return update
+        gain = self.over_outputs(gain)
+        plain = h if self.bias is None else h - self.over_outputs(self.bias)
+        return gain * update + (gain - 1) * plain
+
+    def delta_weight(self) -> Tensor:
+        """ΔW = scaling · B A, in the shape of the base weight and the dtype of the factors."""
+        return self.as_stored(
+            reduce(torch.add, [scaling * (self.full(B) @ A) for scaling, B, A in self.variant.terms(self)])
+        )
 
     @property
     def weight(self) -> Tensor:
@@ -68,57 +157,16 @@ class LoRALayer(nn.Module):
 
         It is there for code that reads `layer.weight` and does not call the layer, as `nn.MultiheadAttention` does.
         """
-        weight = cast(Tensor, self.base.weight)
-        return weight if self.merged else (weight + self.delta_weight()).to(weight.dtype)
-
-    @property
-    def bias(self) -> Tensor | None:
-        return cast("Tensor | None", self.base.bias)
-
-    def delta_weight(self) -> Tensor:
-        """ΔW = scaling · B A, in the shape of the base weight (out, in) and the dtype of the factors."""
-        return self.scaling * (self.B @ self.A)
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Put `weight`, which is W₀ + ΔW, into the base layer. Does nothing if merged.
-
-        From here on the layer costs what its base costs. W₀ itself is kept for `unmerge`.
-        """
         if self.merged:
-            return
-        # A new parameter, not an in-place sum: a weight that is tied to another layer leaves that layer as it is.
-        merged = nn.Parameter(self.weight, requires_grad=False)
-        self._base_weight = [cast(nn.Parameter, self.base.weight)]
-        self.base.weight = merged
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put W₀ back into the base layer, bit for bit. Does nothing if not merged."""
-        if not self.merged:
-            return
-        weight = self._base_weight[0]
-        weight.data = self._kept_weight()
-        self.base.weight = weight
-        self._base_weight = []
-
-    def _kept_weight(self) -> Tensor:
-        current = cast(Tensor, self.base.weight)
-        return self._base_weight[0].data.to(current.device, current.dtype)  # the model may have moved meanwhile
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As if not merged: W₀ and the factors. With W₀ + ΔW beside the factors, ΔW would count twice once loaded."""
-        state = super().state_dict(*args, **kwargs)
-        if self.merged:
-            state[kwargs.get("prefix", "") + "base.weight"] = self._kept_weight()
-        return state
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.unmerge()  # what is loaded is W₀, and a ΔW that was merged before is not that of the new factors
-        super()._load_from_state_dict(*args, **kwargs)
+            return self.W0
+        total = self.W0 + self.delta_weight()
+        if (gain := self.variant.gain(self)) is not None:
+            total = self.as_stored(gain[:, None] * self.as_matrix(total))
+        return total.to(self.W0.dtype)
 
     def extra_repr(self) -> str:
-        return f"r={self.r}, alpha={self.alpha:g}, scaling={self.scaling:g}, merged={self.merged}"
+        rule = "" if self.variant.name == "lora" else f"variant={self.variant.name!r}, "
+        return f"{rule}r={self.r}, alpha={self.alpha:g}, scaling={self.scaling:g}, merged={self.merged}"
 
 
 class LoRALinear(LoRALayer):
@@ -129,48 +177,22 @@ class LoRALinear(LoRALayer):
         r: the rank, 1 ≤ r ≤ min(in, out): ΔW has at most this rank.
         alpha: the numerator of the scaling α/r, above 0.
         dropout: probability of dropping an input entry on the way to A, in training; 0 ≤ dropout < 1.
+        variant: "lora", or another rule of `lora_edu.variants`, such as "rslora" or "rslora+dora".
 
     Shapes: `(..., in)` ↦ `(..., out)`.
 
     Raises:
         TypeError: `base` is not a plain linear layer, or its weight is not a floating-point parameter, or r is not an
             integer, or alpha or dropout is not a number.
-        ValueError: r, alpha or dropout is outside its range, or (in `forward`) the last axis of x is not `in`.
+        ValueError: r, alpha, dropout or variant is outside its range, or (in `forward`) the last axis of x is not `in`.
     """
 
-    def __init__(self, base: nn.Linear, r: int, alpha: float, dropout: float = 0.0) -> None:
-        if isinstance(base, LoRALayer):
-            raise TypeError(
-                f"the layer is a {type(base).__name__} already; adapt its base, or remove the adapter first"
-            )
-        if not isinstance(base, nn.Linear):
-            raise TypeError(f"LoRALinear adapts an nn.Linear, not a {type(base).__name__}")
-        super().__init__(base, base.in_features, base.out_features, r, alpha, dropout)
+    adapts = "Linear"
+
+    def sizes(self, base: nn.Module) -> tuple[int, int]:
+        return cast(int, base.in_features), cast(int, base.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"input of shape {tuple(x.shape)}: the last axis must be in_features={self.in_features}")
-        h = cast(Tensor, self.base(x))
-        if self.merged:
-            return h
-        low = F.linear(self.dropout(x).to(self.A.dtype), self.A) * self.scaling
-        return h + F.linear(low, self.B).to(h.dtype)
-
-
-def check_hyperparameters(in_features: int, out_features: int, r: int, alpha: float, dropout: float) -> None:
-    """Raise TypeError or ValueError, with the values, unless LoRA of rank r fits a layer of shape (out, in)."""
-    if isinstance(r, bool) or not isinstance(r, int):
-        raise TypeError(f"rank r={r!r} must be an integer, not {type(r).__name__}")
-    if r < 1:
-        raise ValueError(f"rank r={r} must be at least 1")
-    if r > min(in_features, out_features):
-        raise ValueError(
-            f"rank r={r} exceeds min(in_features, out_features)={min(in_features, out_features)}: no ΔW has that rank"
-        )
-    for name, value in (("alpha", alpha), ("dropout", dropout)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name}={value!r} must be a number, not {type(value).__name__}")
-    if not 0 < alpha <= sys.float_info.max:
-        raise ValueError(f"alpha={alpha} must be a finite number above 0: the update is scaled by alpha/r")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout} must be at least 0 and below 1")
+        return super().forward(x)

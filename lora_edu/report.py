@@ -32,6 +32,7 @@ class Summary:
     trained_parameters: int
     total_bytes: int
     trained_bytes: int
+    trained_tensors: tuple[str, ...] = ("A", "B")
 
     @property
     def trained_share(self) -> float:
@@ -68,7 +69,8 @@ class Summary:
         )
         others = self.trained_parameters - self.adapter_parameters
         if rows and others:
-            lines.append(f"of these, {self.adapter_parameters:,} in A and B and {others:,} in layers trained whole")
+            names = " and ".join(self.trained_tensors)
+            lines.append(f"of these, {self.adapter_parameters:,} in {names} and {others:,} in layers trained whole")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -87,8 +89,8 @@ def summary(model: nn.Module) -> Summary:
             layer.alpha,
             layer.scaling,
         )
-        groups.setdefault(key, []).append(layer.A.numel() + layer.B.numel())
-    everything = list(model.parameters())
+        groups.setdefault(key, []).append(sum(layer.get_parameter(n).numel() for n in layer.variant.trained()))
+    everything, layers = list(model.parameters()), lora_layers(model).values()
     trained = [p for p in everything if p.requires_grad]
     return Summary(
         groups=tuple(
@@ -100,6 +102,7 @@ def summary(model: nn.Module) -> Summary:
         trained_parameters=sum(p.numel() for p in trained),
         total_bytes=sum(p.numel() * p.element_size() for p in everything),
         trained_bytes=sum(p.numel() * p.element_size() for p in trained),
+        trained_tensors=tuple(dict.fromkeys(name for layer in layers for name in layer.variant.trained())),
     )
 
 

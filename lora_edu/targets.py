@@ -7,31 +7,40 @@ from collections.abc import Iterable
 from torch import nn
 
 from .layers import LoRALayer, LoRALinear
+from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding
 
-# Which layer adapts which: a new kind of layer is one more line.
-ADAPTED_BY: dict[type[nn.Module], type[LoRALinear]] = {nn.Linear: LoRALinear}
+# Which layer adapts which: a new kind of layer is one more entry.
+ADAPTERS: tuple[type[LoRALayer], ...] = (LoRALinear, LoRAConv1D, LoRAEmbedding, LoRAConv2d)
 
 
-def list_targets(model: nn.Module) -> list[str]:
-    """Names of the layers of `model` that LoRA can adapt, in the model's own order."""
+def list_targets(model: nn.Module, every: bool = False) -> list[str]:
+    """Names of the linear layers of `model`, in the model's own order: where LoRA usually goes.
+
+    With `every`, embeddings and convolutions too, which LoRA can adapt when they are named.
+    """
     return [
         name
         for name, module in model.named_modules()
-        if name and adapter_for(module) and not _inside_adapter(model, name)
+        if name
+        and (adapter := adapter_for(module))
+        and (every or issubclass(adapter, LoRALinear))
+        and not _inside_adapter(model, name)
     ]
 
 
 def select_layers(model: nn.Module, targets: str | Iterable[str]) -> list[str]:
     """Names of the layers that `targets` selects (see `add_lora`). Raises ValueError for a target that selects none."""
-    available = list_targets(model)
+    available, linear = list_targets(model, every=True), list_targets(model)
     patterns = as_tuple(targets)
     if not patterns:
         raise ValueError("targets is empty: name at least one layer; list_targets(model) shows them")
     selected: set[str] = set()
     for pattern in patterns:
         found = {name for name in available if _matches(pattern, name)}
+        # An embedding has to be named: ".*" means the linear layers, as "all-linear" does in peft.
+        found = {name for name in found if name in linear or _is_named(pattern, name)} or found
         if not found:
-            raise ValueError(_nothing_matches(model, pattern, available))
+            raise ValueError(_nothing_matches(model, pattern, list(linear)))
         selected |= found
     return [name for name in available if name in selected]
 
@@ -52,8 +61,8 @@ def as_tuple(patterns: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def adapter_for(module: nn.Module) -> type[LoRALinear] | None:
-    return next((adapter for kind, adapter in ADAPTED_BY.items() if isinstance(module, kind)), None)
+def adapter_for(module: nn.Module) -> type[LoRALayer] | None:
+    return next((adapter for adapter in ADAPTERS if adapter.fits(module)), None)
 
 
 def _inside_adapter(model: nn.Module, name: str) -> bool:
@@ -61,8 +70,12 @@ def _inside_adapter(model: nn.Module, name: str) -> bool:
     return leaf == "base" and isinstance(model.get_submodule(parent), LoRALayer)
 
 
+def _is_named(pattern: str, name: str) -> bool:
+    return name == pattern or name.endswith("." + pattern)
+
+
 def _matches(pattern: str, name: str) -> bool:
-    if name == pattern or name.endswith("." + pattern):
+    if _is_named(pattern, name):
         return True
     try:
         return re.fullmatch(pattern, name) is not None
@@ -75,7 +88,7 @@ def _nothing_matches(model: nn.Module, pattern: str, available: list[str]) -> st
         return f"the model is itself a layer, with none inside: use {adapter.__name__}(model, r, alpha)"
     others = sorted({type(m).__name__ for name, m in model.named_modules() if name and _matches(pattern, name)})
     if others:
-        kinds = ", ".join(kind.__name__ for kind in ADAPTED_BY)
+        kinds = ", ".join(adapter.adapts for adapter in ADAPTERS)
         return f"target {pattern!r} selects only {', '.join(others)}; LoRA here adapts {kinds}"
     return (
         f"target {pattern!r} matches none of the {len(available)} layers that LoRA can adapt"

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from .batches import check_data, shuffled_batches
 from .checkpoints import identity, load_checkpoint, save_checkpoint
+from .checks import check_training
 from .evaluation import Evaluation, Objective, classification, evaluate, mode
 from .inject import lora_layers
+from .lora_plus import lora_plus_groups
 from .memory import PeakMemory
 from .progress import progress_bar
 
@@ -52,6 +54,7 @@ def train(
     epochs: int = 2,
     batch_size: int = 32,
     lr: float = 1e-3,
+    lora_plus: float = 1.0,
     weight_decay: float = 0.0,
     warmup: float = 0.1,
     max_grad_norm: float = 1.0,
@@ -69,6 +72,7 @@ def train(
     Args:
         data, validation: tensors of equal first length, "labels" among them, such as `tokenize` gives. Columns that
             "attention_mask" marks as padding in a whole batch are cut off.
+        lora_plus: λ of LoRA+: what is trained as B has the learning rate λ · lr. See `lora_plus_groups`.
         objective: (model, batch) ↦ (mean loss, which predictions are right); cross-entropy by default.
         checkpoint: a file, written every `checkpoint_every` steps and at the end. If it exists, training goes on
             from it, exactly.
@@ -81,15 +85,17 @@ def train(
     """
     epochs, batch_size, seed = map(operator.index, (epochs, batch_size, seed))  # a NumPy number could not be read again
     lr, weight_decay, warmup, max_grad_norm = map(float, (lr, weight_decay, warmup, max_grad_norm))
+    groups = lora_plus_groups(model, lr, float(lora_plus))
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     _check(model, trained, data, validation)
-    _check_numbers(epochs, batch_size, lr, warmup, max_grad_norm, checkpoint_every)
+    check_training(epochs, batch_size, lr, warmup, max_grad_norm, checkpoint_every)
     device = next(iter(trained.values())).device
     steps = epochs * math.ceil(len(data["labels"]) / batch_size)
-    optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps, warmup))
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
     settings |= {"warmup": warmup, "max_grad_norm": max_grad_norm, "seed": seed}
+    settings |= {} if lora_plus == 1 else {"lora_plus": lora_plus}
     path = None if checkpoint is None else Path(checkpoint)
     done, losses, evaluations, seconds = 0, list[float](), list[Evaluation](), 0.0
 
@@ -155,7 +161,7 @@ def _check_factors_get_gradients(model: nn.Module) -> None:
     dead = [
         f"{name}.{side}"
         for name, layer in lora_layers(model).items()
-        for side, factor in (("A", layer.A), ("B", layer.B))
+        for side, factor in layer.named_parameters(recurse=False)
         if factor.requires_grad and factor.grad is None
     ]
     if dead:
@@ -183,17 +189,3 @@ def _check(
     check_data("data", data)
     if validation is not None:
         check_data("validation", validation)
-
-
-def _check_numbers(
-    epochs: int, batch_size: int, lr: float, warmup: float, max_grad_norm: float, checkpoint_every: int
-) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("checkpoint_every", checkpoint_every)):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr={lr} must be a finite number above 0")
-    if not 0 <= warmup <= 1:
-        raise ValueError(f"warmup={warmup} is a share of the steps: it must be between 0 and 1")
-    if not max_grad_norm > 0:
-        raise ValueError(f"max_grad_norm={max_grad_norm} must be above 0; math.inf leaves gradients as they are")
