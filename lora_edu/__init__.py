@@ -26,7 +26,7 @@ from .linalg import (
 from .lora_plus import lora_plus_groups
 from .models import TextClassifier, load_text_classifier
 from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding, LoRAMergedConv1D, LoRAMergedLinear
-from .peft_format import AdapterFileError
+from .peft_config import AdapterFileError
 from .report import Summary, summary
 from .statements import Statement, empirical, exact, matrices, numeric, vectors
 from .targets import list_targets

@@ -89,7 +89,8 @@ class LoRALayer(Mergeable):
 
     # --- geometry: a plain matrix here; what other layers do differently ------------------------------------------
 
-    def sizes(self, base: nn.Module) -> tuple[int, int]:
+    @staticmethod
+    def sizes(base: nn.Module) -> tuple[int, int]:
         """(in, out) of the matrix that `base` applies."""
         raise NotImplementedError
 
@@ -189,7 +190,8 @@ class LoRALinear(LoRALayer):
 
     adapts = "Linear"
 
-    def sizes(self, base: nn.Module) -> tuple[int, int]:
+    @staticmethod
+    def sizes(base: nn.Module) -> tuple[int, int]:
         return cast(int, base.in_features), cast(int, base.out_features)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class LoRAConv1D(LoRALinear):
 
     adapts = "Conv1D"
 
-    def sizes(self, base: nn.Module) -> tuple[int, int]:
+    @staticmethod
+    def sizes(base: nn.Module) -> tuple[int, int]:
         return cast("tuple[int, int]", tuple(cast(Tensor, base.weight).shape))
 
     def as_matrix(self, weight: Tensor) -> Tensor:
@@ -44,7 +45,8 @@ class LoRAEmbedding(LoRALayer):
 
     adapts = "Embedding"
 
-    def sizes(self, base: nn.Module) -> tuple[int, int]:
+    @staticmethod
+    def sizes(base: nn.Module) -> tuple[int, int]:
         if base.max_norm is not None:
             raise ValueError(f"max_norm={base.max_norm} changes the weight in every forward pass: LoRA needs it frozen")
         if type(base).forward is not nn.Embedding.forward:
@@ -76,7 +78,8 @@ class LoRAConv2d(LoRALayer):
 
     adapts = "Conv2d"
 
-    def sizes(self, base: nn.Module) -> tuple[int, int]:
+    @staticmethod
+    def sizes(base: nn.Module) -> tuple[int, int]:
         if base.groups != 1:
             raise ValueError(f"groups={base.groups}: a grouped convolution is {base.groups} matrices, not one")
         weight = cast(Tensor, base.weight)
@@ -119,16 +122,12 @@ class LoRAMergedLinear(LoRALinear):
         self.parts = tuple(bool(part) for part in parts)
         super().__init__(base, r, alpha, dropout, variant)
 
-    def sizes(self, base: nn.Module) -> tuple[int, int]:
-        in_features, out_features = super().sizes(base)
-        if not any(self.parts) or out_features % len(self.parts):
+    def factor_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        if not any(self.parts) or self.out_features % len(self.parts):
             raise ValueError(
                 f"parts={self.parts}: at least one must be True, and {len(self.parts)} parts must divide the "
-                f"{out_features} outputs"
+                f"{self.out_features} outputs"
             )
-        return in_features, out_features
-
-    def factor_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         size, count = self.out_features // len(self.parts), sum(self.parts)
         if self.r > size:
             raise ValueError(f"rank r={self.r} exceeds the {size} outputs of one part: no ΔW has that rank")

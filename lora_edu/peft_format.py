@@ -1,64 +1,60 @@
-"""Reading an adapter folder in peft's format, and checking it against a model, before anything is changed.
+"""`adapter_model.safetensors`: how peft names and shapes each layer's tensors, and checking a file against a model.
 
-Every fault is one `AdapterFileError` that names the file, the tensor or the setting. `files` uses what is here to
-save and load.
+    layer            A                   B                    m (DoRA)                 b, d (VeRA)
+    linear, Conv2d   lora_A.weight       lora_B.weight        lora_magnitude_vector    vera_lambda_b, vera_lambda_d
+    embedding        lora_embedding_A    lora_embedding_B     lora_magnitude_vector    –
+
+A convolution's A is stored as (r, channels, height, width), its B as (out, r, 1, 1), its m as (1, out, 1, 1). VeRA's
+shared pair stands once, as vera_A and vera_B. Every fault is one `AdapterFileError`; nothing is changed here.
 """
 
-import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .checkpoints import fingerprint
 from .inject import lora_layers
-from .targets import list_targets
+from .layers import LoRALayer
+from .peft_config import CONFIG_NAME, AdapterFileError
+from .targets import adapter_for, list_targets
+from .variants import Variant
 
-CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."
+SHARED = {"A": "base_model.vera_A", "B": "base_model.vera_B"}
+CHECKSUM = "lora_edu_checksum"  # in the file's metadata; peft ignores it
 
-# Settings of peft that do not change what a plain LoRA adapter computes. Any other that is switched on, we do not have.
-_KNOWN_SETTINGS = (
-    "peft_type task_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config "
-    "r lora_alpha lora_dropout rank_pattern alpha_pattern target_modules exclude_modules layers_to_transform "
-    "layers_pattern modules_to_save bias fan_in_fan_out init_lora_weights eva_config loftq_config qalora_group_size "
-    "megatron_core ensure_weight_tying"
-)
-_STARTS_THAT_KEEP_THE_BASE = (True, False, None, "gaussian", "orthogonal", "eva")
+Factors = dict[str, dict[str, Tensor]]  # layer → our name → tensor
 
 
-class AdapterFileError(ValueError):
-    """An adapter folder that cannot be used: the message says which file and what is wrong with it."""
+def file_names(base: nn.Module, variant: Variant) -> dict[str, str]:
+    """Our name → peft's, for the tensors beside one layer that are in a file."""
+    if variant.name == "vera":
+        return {"b": "vera_lambda_b", "d": "vera_lambda_d"}
+    names = {"A": "lora_A.weight", "B": "lora_B.weight"}
+    if isinstance(base, nn.Embedding):
+        names = {"A": "lora_embedding_A", "B": "lora_embedding_B"}
+    return names | ({"m": "lora_magnitude_vector"} if "m" in variant.trained() else {})
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise FileNotFoundError(f"no {CONFIG_NAME} in {folder}: is it an adapter's folder?")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
-        raise AdapterFileError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise AdapterFileError(f"{path} must hold a JSON object, not a {type(config).__name__}")
-    if config.get("peft_type") != "LORA":
-        raise AdapterFileError(f"{path}: peft_type is {config.get('peft_type')!r}; only 'LORA' is read here")
-    if config.get("bias", "none") != "none":
-        raise AdapterFileError(f"{path}: bias={config['bias']!r}: trained biases are not read here, only 'none'")
-    start = config.get("init_lora_weights", True)
-    if not any(start is known or start == known for known in _STARTS_THAT_KEEP_THE_BASE):
-        raise AdapterFileError(
-            f"{path}: init_lora_weights={start!r} changes the base model, which is not supported here"
-        )
-    unknown = [k for k, v in config.items() if k not in _KNOWN_SETTINGS.split() and v not in (None, False, "", [], {})]
-    if unknown:
-        listed = ", ".join(f"{key}={config[key]!r}" for key in unknown)
-        raise AdapterFileError(f"{path} uses settings that plain LoRA does not have: {listed}")
-    return config
+def file_shapes(base: nn.Module, r: int) -> dict[str, tuple[int, ...]]:
+    """Our name → the shape in the file."""
+    matrices, weight = matrix_shapes(base, r), cast(Tensor, base.weight)
+    if isinstance(base, nn.Conv2d):
+        out = len(weight)
+        return matrices | {"A": (r, *weight.shape[1:]), "B": (out, r, 1, 1), "m": (1, out, 1, 1)}
+    return matrices
+
+
+def matrix_shapes(base: nn.Module, r: int) -> dict[str, tuple[int, ...]]:
+    """Our name → the shape that we give it."""
+    adapter = adapter_for(base)
+    assert adapter is not None
+    into, out = adapter.sizes(base)
+    return {"A": (r, into), "B": (out, r), "m": (out,), "b": (out,), "d": (r,)}
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -69,75 +65,70 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             f"no {WEIGHTS_NAME} in {folder}{pickled if (folder / 'adapter_model.bin').exists() else ''}"
         )
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dictionary)
     except (SafetensorError, ValueError, OSError, KeyError, OverflowError) as error:
         raise AdapterFileError(f"{path} is not a whole safetensors file: {error}") from None
     for key, tensor in tensors.items():
-        if not key.startswith(PREFIX):
+        if not key.startswith(PREFIX) and key not in SHARED.values():
             raise AdapterFileError(f"{path}: tensor {key!r} does not begin with {PREFIX!r}")
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
             raise AdapterFileError(f"{path}: tensor {key!r} has entries that are not finite, or too large for float32")
+    if CHECKSUM in metadata and metadata[CHECKSUM] != fingerprint(tensors):
+        raise AdapterFileError(f"{path} is damaged: its tensors are not those that were saved (the checksum differs)")
     return {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
 
 
-def sort_tensors(tensors: dict[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Factors by layer, {"A": …, "B": …}, and the tensors of modules that were trained whole."""
-    factors: dict[str, dict[str, Tensor]] = {}
+def sort_tensors(model: nn.Module, tensors: dict[str, Tensor], variant: Variant) -> tuple[Factors, dict[str, Tensor]]:
+    """The tensors of each layer under our names, and those of modules that were trained whole."""
+    bases = nn.Linear(1, 1), nn.Embedding(1, 1)
+    endings = {ending: name for base in bases for name, ending in file_names(base, variant).items()}
+    factors: Factors = {}
     others: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        for side in ("A", "B"):
-            if key.endswith(f".lora_{side}.weight"):
-                factors.setdefault(key.removesuffix(f".lora_{side}.weight"), {})[side] = tensor
-                break
-        else:
+        ending = next((ending for ending in endings if key.endswith(f".{ending}")), None)
+        if ending is not None:
+            factors.setdefault(key.removesuffix(f".{ending}"), {})[endings[ending]] = tensor
+        elif key not in SHARED.values():
             others[key] = tensor
     if not factors:
-        raise AdapterFileError(f"{WEIGHTS_NAME} holds no lora_A and lora_B tensors")
-    for name, pair in factors.items():
-        if len(pair) != 2:
-            raise AdapterFileError(f"{WEIGHTS_NAME}: layer {name!r} has lora_{next(iter(pair))} but not its partner")
+        raise AdapterFileError(f"{WEIGHTS_NAME} holds no {' and '.join(_label(e) for e in list(endings)[:2])} tensors")
+    for name, own in factors.items():
+        # peft saves the weight of an adapted embedding along; it must be that of the model
+        weight = others.pop(f"{name}.base_layer.weight", None)
+        if weight is not None and not _is_base_weight(model, name, weight):
+            raise AdapterFileError(f"{WEIGHTS_NAME} has another base weight of {name!r} than the model")
+        if set(own) in ({"A"}, {"B"}):
+            raise AdapterFileError(f"{WEIGHTS_NAME}: layer {name!r} has lora_{next(iter(own))} but not its partner")
     return factors, others
-
-
-def hyperparameters(config: dict[str, Any], name: str) -> tuple[int, float, float]:
-    """(r, alpha, dropout) of one layer; a pattern of peft is a regular expression for the end of the name."""
-    values: dict[str, Any] = {"r": config.get("r"), "lora_alpha": config.get("lora_alpha")}
-    for key, patterns in (("r", "rank_pattern"), ("lora_alpha", "alpha_pattern")):
-        table = config.get(patterns) or {}
-        if not isinstance(table, dict):
-            raise AdapterFileError(f"{CONFIG_NAME}: {patterns}={table!r} must map names to numbers")
-        try:
-            fitting = [value for pattern, value in table.items() if re.match(rf"(.*\.)?({pattern})$", name)]
-        except re.error as error:
-            raise AdapterFileError(f"{CONFIG_NAME}: {patterns} has a faulty regular expression: {error}") from None
-        values[key] = fitting[0] if fitting else values[key]
-    return values["r"], values["lora_alpha"], config.get("lora_dropout") or 0.0
 
 
 def check_factors(
     model: nn.Module,
     config: dict[str, Any],
-    factors: dict[str, dict[str, Tensor]],
+    factors: Factors,
     choices: dict[str, tuple[int, float, float]],
+    variant: Variant,
 ) -> None:
-    """Raise AdapterFileError unless every pair of factors fits a layer, and no layer is left without one."""
+    """Raise AdapterFileError unless all tensors fit a layer, none is missing, and no layer is left without its own."""
     present = lora_layers(model)
-    available = set(present) | set(list_targets(model))
-    for name, pair in factors.items():
+    available = set(present) | set(list_targets(model, every=True))
+    for name, own in factors.items():
         if name not in available:
             raise AdapterFileError(
                 f"the adapter has layer {name!r}, which the model has not, or which LoRA cannot adapt"
             )
-        layer: Any = model.get_submodule(name)
-        r = choices[name][0]
-        for side, expected in (("A", (r, layer.in_features)), ("B", (layer.out_features, r))):
-            tensor = pair[side]
-            if tuple(tensor.shape) != expected:
-                raise AdapterFileError(
-                    f"lora_{side} of {name!r} has shape {tuple(tensor.shape)}, but {expected} is needed"
-                )
-            if not tensor.is_floating_point():
-                raise AdapterFileError(f"lora_{side} of {name!r} has dtype {tensor.dtype}, not a floating-point one")
+        base = present[name].base if name in present else model.get_submodule(name)
+        shapes = file_shapes(base, choices[name][0])
+        for ours, theirs in file_names(base, variant).items():
+            if ours not in own:
+                raise AdapterFileError(f"{WEIGHTS_NAME}: layer {name!r} has no {theirs}")
+            shape, label = tuple(own[ours].shape), _label(theirs)
+            if shape != shapes[ours]:
+                raise AdapterFileError(f"{label} of {name!r} has shape {shape}, but {shapes[ours]} is needed")
+            if not own[ours].is_floating_point():
+                raise AdapterFileError(f"{label} of {name!r} has dtype {own[ours].dtype}, not a floating-point one")
     listed = config.get("target_modules")
     narrowed = any(config.get(key) for key in ("exclude_modules", "layers_to_transform", "modules_to_save"))
     if isinstance(listed, list) and not narrowed:
@@ -147,39 +138,27 @@ def check_factors(
             raise AdapterFileError(f"{CONFIG_NAME} adapts {missing[0]!r}, but {WEIGHTS_NAME} has no factors for it")
 
 
-def modules_named(model: nn.Module, endings: list[str]) -> list[str]:
-    """Names of the modules that peft's modules_to_save means: like peft, it asks for no dot before the ending."""
-    return [name for name, _ in model.named_modules() if name.endswith(tuple(endings))]
+def check_shared(
+    model: nn.Module, config: dict[str, Any], tensors: dict[str, Tensor], layers: Iterable[str]
+) -> dict[str, Tensor]:
+    """VeRA's pair A, B; empty if the file has none. Raise AdapterFileError unless it is large enough for all layers."""
+    shared = {ours: tensors[theirs] for ours, theirs in SHARED.items() if theirs in tensors}
+    if bool(shared) != (config["peft_type"] == "VERA" and config.get("save_projection", True)) or len(shared) == 1:
+        raise AdapterFileError(f"{WEIGHTS_NAME} has {len(shared)} of vera_A and vera_B; {CONFIG_NAME} says otherwise")
+    for ours, tensor in shared.items():
+        for name in layers:
+            module = model.get_submodule(name)
+            needed = matrix_shapes(module.base if isinstance(module, LoRALayer) else module, config["r"])[ours]
+            if tensor.ndim != len(needed) or any(size < n for size, n in zip(tensor.shape, needed, strict=True)):
+                raise AdapterFileError(f"vera_{ours} has shape {tuple(tensor.shape)}, but {name!r} needs {needed}")
+    return shared
 
 
-def is_inside(name: str, modules: list[str]) -> bool:
-    return any(name == module or name.startswith(f"{module}.") or not module for module in modules)
+def _label(name: str) -> str:
+    return name.removesuffix(".weight")
 
 
-def check_whole_modules(
-    model: nn.Module, config: dict[str, Any], factors: Iterable[str], others: dict[str, Tensor]
-) -> list[str]:
-    """Names of the modules that come whole. Raise AdapterFileError unless their tensors fit and none is missing."""
-    state = model.state_dict()
-    listed = config.get("modules_to_save") or []
-    if not isinstance(listed, list) or not all(isinstance(entry, str) and entry for entry in listed):
-        raise AdapterFileError(f"{CONFIG_NAME}: modules_to_save={listed!r} must be a list of names")
-    names = modules_named(model, listed)
-    for layer in factors:
-        if is_inside(layer, names):
-            raise AdapterFileError(f"{layer!r} has factors, but {CONFIG_NAME} says that it is trained whole")
-    for name, tensor in others.items():
-        if not is_inside(name, names):
-            raise AdapterFileError(f"{WEIGHTS_NAME} has a tensor {name!r} that belongs to no module of the model")
-        if name not in state:
-            raise AdapterFileError(f"{WEIGHTS_NAME} has a tensor {name!r}, which the model has not")
-        if tensor.shape != state[name].shape or tensor.dtype.is_floating_point != state[name].dtype.is_floating_point:
-            raise AdapterFileError(
-                f"{name!r} has shape {tuple(tensor.shape)} and dtype {tensor.dtype}; "
-                f"the model's has {tuple(state[name].shape)} and {state[name].dtype}"
-            )
-    for whole in names:
-        for key in model.get_submodule(whole).state_dict():
-            if f"{whole}.{key}" not in others:
-                raise AdapterFileError(f"{CONFIG_NAME} saves module {whole!r}, but {WEIGHTS_NAME} has no {whole}.{key}")
-    return names
+def _is_base_weight(model: nn.Module, name: str, weight: Tensor) -> bool:
+    state = model.state_dict()  # which has W₀ in a layer that is merged
+    own = state.get(f"{name}.base.weight", state.get(f"{name}.weight"))
+    return own is not None and own.shape == weight.shape and bool((own.cpu() == weight.to(own.dtype)).all())

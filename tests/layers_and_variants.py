@@ -116,3 +116,22 @@ def twin_of(layer: nn.Module) -> nn.Module:
 def close(left: Tensor, right: Tensor, dtype: torch.dtype, factor: float = 1.0) -> bool:
     tolerance = factor * TOLERANCE[dtype]
     return torch.allclose(left.double(), right.double(), rtol=tolerance, atol=tolerance)
+
+
+class Mixed(nn.Module):
+    """Token ids (batch, 4) ↦ logits (batch, 3), through a layer of every kind that can be adapted, and of one more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(11, 6)
+        self.c_attn = Conv1D(12, 6)
+        self.picture = nn.Conv2d(1, 5, (2, 3), padding=1)
+        self.score = nn.Linear(5, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        q, k, v = self.c_attn(self.tokens(ids)).chunk(3, dim=-1)
+        return self.score(self.picture((torch.tanh(q * k) + v)[:, None]).tanh().mean(dim=(2, 3)))
+
+
+IDS = torch.tensor([[0, 3, 7, 10], [1, 2, 4, 5], [6, 8, 9, 1]])
+TARGETS = ["tokens", "c_attn", "picture", "score"]

@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 from helpers import TwoTowers, assert_unchanged, generic, make, snapshot
-from layers_and_variants import VARIANTS, R, alpha_of, shaken
-from torch import Tensor, nn
+from layers_and_variants import IDS, TARGETS, VARIANTS, Mixed, R, alpha_of, shaken
+from torch import nn
 from torch.nn import functional as F  # noqa: N812 (as in PyTorch's own documentation)
-from transformers.pytorch_utils import Conv1D
 
 from lora_edu import (
     LoRAMergedConv1D,
@@ -23,25 +22,6 @@ from lora_edu import (
     summary,
     train,
 )
-
-
-class Mixed(nn.Module):
-    """Token ids (batch, 4) ↦ logits (batch, 3), through a layer of every kind that can be adapted, and of one more."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tokens = nn.Embedding(11, 6)
-        self.c_attn = Conv1D(12, 6)
-        self.picture = nn.Conv2d(1, 5, (2, 3), padding=1)
-        self.score = nn.Linear(5, 3)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        q, k, v = self.c_attn(self.tokens(ids)).chunk(3, dim=-1)
-        return self.score(self.picture((torch.tanh(q * k) + v)[:, None]).tanh().mean(dim=(2, 3)))
-
-
-IDS = torch.tensor([[0, 3, 7, 10], [1, 2, 4, 5], [6, 8, 9, 1]])
-TARGETS = ["tokens", "c_attn", "picture", "score"]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
