@@ -4,6 +4,7 @@ The names below stand in the order in which a reader meets them: the mathematics
 training.
 """
 
+from .bank import AdapterBank
 from .data import Reviews, load_reviews, tokenize
 from .evaluation import Evaluation, evaluate
 from .files import load_adapter, save_adapter
@@ -81,6 +82,8 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "save_adapter",
     "load_adapter",
     "AdapterFileError",
+    # chapter 14
+    "AdapterBank",
     # chapter 15
     "Variant",
     "VeRA",

@@ -4,7 +4,7 @@ A model is any `nn.Module`. It is changed in place: each chosen layer is replace
 Read `files` next, which stores the trained part.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -137,8 +137,7 @@ def wrap_layers(
             raise type(error)(f"{name!r}: {error}") from None
         raise
     model.requires_grad_(False)
-    for base, layer in wrapped.items():
-        _replace(model, base, layer.train(base.training))
+    replace_modules(model, {base: layer.train(base.training) for base, layer in wrapped.items()})
     setattr(model, _FLAGS, flags)
 
 
@@ -148,24 +147,25 @@ def refuse_single_layer(model: nn.Module) -> None:
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
-    for layer in _some_lora_layers(model).values():
-        _replace(model, layer, layer.base)
-    flags = getattr(model, _FLAGS, {})
+    replace_modules(model, {layer: layer.base for layer in _some_lora_layers(model).values()})
+    flags = take_flags(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(flags.get(name, parameter.requires_grad))
-    if hasattr(model, _FLAGS):
-        delattr(model, _FLAGS)
     return model
 
 
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put `new` wherever `old` is registered: a layer that is shared by two parents stays shared."""
-    for parent in list(model.modules()):
-        if parent is new:
-            continue
+def replace_modules(model: nn.Module, changes: Mapping[nn.Module, nn.Module]) -> None:
+    """Put each new module wherever its old one is registered: a layer that is shared by two parents stays shared."""
+    for parent in list(model.modules()):  # the new ones are not among them, so a base inside its adapter stays
         for name, child in list(parent._modules.items()):  # named_children() would skip a second name for one child
-            if child is old:
-                setattr(parent, name, new)
+            if child is not None and child in changes:
+                setattr(parent, name, changes[child])
+
+
+def take_flags(model: nn.Module) -> dict[str, bool]:
+    """Which parameters required a gradient before `add_lora`, forgotten by the model."""
+    flags: dict[str, bool] = vars(model).pop(_FLAGS, {})
+    return flags
 
 
 def _some_lora_layers(model: nn.Module) -> dict[str, LoRALayer]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .layers import LoRALayer
 from .variants import Terms
 
 
@@ -32,3 +33,10 @@ def best_pair(delta: Tensor, r: int) -> tuple[Tensor, Tensor, float]:
     U, sigma, Vt = torch.linalg.svd(delta, full_matrices=False)
     root = sigma[:r].sqrt()
     return U[:, :r] * root, root[:, None] * Vt[:r], float(sigma[r:].norm())
+
+
+def change(layer: LoRALayer) -> Tensor:
+    """W′ − W₀, all that the adapter changes, as a matrix (out, in). Of low rank, except in DoRA."""
+    if (gain := layer.variant.gain(layer)) is None:
+        return layer.as_matrix(layer.delta_weight())
+    return gain[:, None] * layer.as_matrix(layer.W0 + layer.delta_weight()) - layer.as_matrix(layer.W0)
