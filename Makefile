@@ -15,10 +15,11 @@ CHAPTERS := $(sort $(wildcard chapters/*.ipynb))
 PAGES := $(sort $(wildcard book/*.ipynb))
 CHAPTER ?= $(CHAPTERS) $(PAGES)
 N ?= 3000
+FILES ?= 10000
 SEED ?= 0
 SOURCES := $(CHAPTERS) $(PAGES) $(shell find book lora_edu -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*')
 
-.PHONY: help book serve test verify mutate lint lab execute bench clean
+.PHONY: help book serve test fuzz verify mutate lint lab execute bench clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -27,6 +28,7 @@ help:
 	@echo "make serve     show it at http://127.0.0.1:$(PORT)"
 	@echo "make lab       open the chapters in Jupyter"
 	@echo "make test      run every check: style, types, package, chapters, pages"
+	@echo "make fuzz      load 10,000 damaged adapter files; FILES=100000 for more"
 	@echo "make verify    decide every statement of mathematics; CHAPTER=chapters/07_svd.ipynb for one chapter"
 	@echo "make mutate    make slips in the book and count how many the verification notices; N=300 for fewer"
 	@echo "make execute   run all chapters again and keep their outputs; CHAPTER=chapters/07_svd.ipynb for one"
@@ -51,6 +53,10 @@ serve: book
 # One pytest run for everything, so that its last line is the verdict. loadscope keeps a chapter in one process.
 test: lint book
 	$(BIN)/python -m pytest --nbval chapters $(PAGES) tests -n 2 --dist loadscope --cov --cov-fail-under=95
+
+# For the night: some minutes, other files every time. What it finds is printed with the lines that make it again.
+fuzz: $(VENV)/.installed
+	LORA_EDU_FUZZ=$(FILES) $(BIN)/python -m pytest tests/test_fuzz_files.py -q
 
 verify: $(VENV)/.assets
 	PYTHONPATH=book $(BIN)/python -m verified_math $(CHAPTER)

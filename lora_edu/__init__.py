@@ -26,8 +26,11 @@ from .linalg import (
 )
 from .lora_plus import lora_plus_groups
 from .models import TextClassifier, load_text_classifier
+from .nf4 import nf4_levels, pack, unpack
 from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding, LoRAMergedConv1D, LoRAMergedLinear
 from .peft_config import AdapterFileError
+from .qlora import NF4Linear, QLoRALinear
+from .quantize import quantize
 from .report import Summary, summary
 from .statements import Statement, empirical, exact, matrices, numeric, vectors
 from .targets import list_targets
@@ -93,4 +96,11 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "LoRAConv2d",
     "LoRAMergedLinear",
     "LoRAMergedConv1D",
+    # chapter 16
+    "nf4_levels",
+    "pack",
+    "unpack",
+    "quantize",
+    "NF4Linear",
+    "QLoRALinear",
 ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def check_base(layer: "LoRALayer", base: nn.Module) -> None:
     """Raise TypeError unless `base` is of the kind that `layer` adapts, with a floating-point weight of its own."""
     if not layer.fits(base):
-        where = "" if layer.adapts == "Conv1D" else "nn."
+        where = "" if layer.adapts in ("Conv1D", "NF4Linear") else "nn."
         raise TypeError(f"{type(layer).__name__} adapts an {where}{layer.adapts}, not a {type(base).__name__}")
     weight = base.weight
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
@@ -21,7 +21,7 @@ def check_base(layer: "LoRALayer", base: nn.Module) -> None:
             f"the base weight has dtype {getattr(weight, 'dtype', None)}; LoRA trains floating-point factors beside a "
             "float weight"
         )
-    if not isinstance(weight, nn.Parameter):
+    if layer.mergeable and not isinstance(weight, nn.Parameter):
         raise TypeError(
             "the base weight is computed from others (weight_norm, or another parametrization), so nothing could "
             "be merged into it: remove the parametrization first"

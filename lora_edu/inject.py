@@ -80,8 +80,11 @@ def merge_and_unload(model: nn.Module) -> nn.Module:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """Merge every LoRA layer of the model (see `LoRALayer.merge`). Raises ValueError if there is none."""
-    for layer in _some_lora_layers(model).values():
+    """Merge every LoRA layer of the model (see `LoRALayer.merge`).
+
+    Raises ValueError if there is none, RuntimeError if one has its base in four bits; nothing is merged then.
+    """
+    for layer in sorted(_some_lora_layers(model).values(), key=lambda layer: layer.mergeable):  # who refuses, first
         layer.merge()
     return model
 

@@ -33,6 +33,7 @@ class LoRALayer(Mergeable):
     """
 
     adapts: ClassVar[str] = ""
+    mergeable: ClassVar[bool] = True
     A: Tensor
     B: Tensor
     m: Tensor  # what follows belongs to single variants

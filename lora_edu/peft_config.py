@@ -63,12 +63,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 def variant_of(config: dict[str, Any]) -> Variant:
     """The variant that a config of peft means. LoRA-FA is not in it: its files are those of plain LoRA."""
     if config["peft_type"] == "VERA":
-        seed, d_initial = config.get("projection_prng_key", 0), config.get("d_initial", 0.1)
-        if type(seed) is not int or not 0 <= seed < 2**63 or type(d_initial) not in (int, float):
-            raise AdapterFileError(
-                f"{CONFIG_NAME}: projection_prng_key={seed!r} and d_initial={d_initial!r} do not fit"
-            )
-        return VeRA(seed, d_initial)
+        try:
+            return VeRA(config.get("projection_prng_key", 0), config.get("d_initial", 0.1))
+        except ValueError as error:
+            raise AdapterFileError(f"{CONFIG_NAME}: {error} (in peft, projection_prng_key is the seed)") from None
     names = []
     for name, key in (("rslora", "use_rslora"), ("dora", "use_dora")):
         if not isinstance(config.get(key) or False, bool):

@@ -10,7 +10,7 @@ shared pair stands once, as vera_A and vera_B. Every fault is one `AdapterFileEr
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -42,9 +42,9 @@ def file_names(base: nn.Module, variant: Variant) -> dict[str, str]:
 
 def file_shapes(base: nn.Module, r: int) -> dict[str, tuple[int, ...]]:
     """Our name → the shape in the file."""
-    matrices, weight = matrix_shapes(base, r), cast(Tensor, base.weight)
+    matrices = matrix_shapes(base, r)
     if isinstance(base, nn.Conv2d):
-        out = len(weight)
+        out, weight = base.out_channels, base.weight
         return matrices | {"A": (r, *weight.shape[1:]), "B": (out, r, 1, 1), "m": (1, out, 1, 1)}
     return matrices
 

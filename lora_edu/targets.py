@@ -8,9 +8,10 @@ from torch import nn
 
 from .layers import LoRALayer, LoRALinear
 from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding
+from .qlora import QLoRALinear
 
 # Which layer adapts which: a new kind of layer is one more entry.
-ADAPTERS: tuple[type[LoRALayer], ...] = (LoRALinear, LoRAConv1D, LoRAEmbedding, LoRAConv2d)
+ADAPTERS: tuple[type[LoRALayer], ...] = (LoRALinear, LoRAConv1D, LoRAEmbedding, LoRAConv2d, QLoRALinear)
 
 
 def list_targets(model: nn.Module, every: bool = False) -> list[str]:

@@ -151,7 +151,11 @@ class VeRA(Variant):
     name = "vera"
 
     def __init__(self, seed: int = 0, d_initial: float = 0.1) -> None:
-        self.seed, self.d_initial = seed, d_initial
+        if type(seed) is not int or not 0 <= seed < 2**63:
+            raise ValueError(f"seed={seed!r} must be an integer from 0 to 2^63 - 1")
+        if type(d_initial) not in (int, float) or not abs(d_initial) <= torch.finfo(torch.float32).max:
+            raise ValueError(f"d_initial={d_initial!r} must be a finite number")
+        self.seed, self.d_initial = seed, float(d_initial)
 
     def scaling(self, alpha: float, r: int) -> float:
         if alpha != r:
