@@ -30,7 +30,7 @@ from .nf4 import nf4_levels, pack, unpack
 from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding, LoRAMergedConv1D, LoRAMergedLinear
 from .peft_config import AdapterFileError
 from .qlora import NF4Linear, QLoRALinear
-from .quantize import quantize
+from .quantize import loftq, quantize
 from .report import Summary, summary
 from .statements import Statement, empirical, exact, matrices, numeric, vectors
 from .targets import list_targets
@@ -101,6 +101,7 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "pack",
     "unpack",
     "quantize",
+    "loftq",
     "NF4Linear",
     "QLoRALinear",
 ]

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .checkpoints import fingerprint
@@ -75,8 +75,8 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike[str], plain: bool =
         raise NotADirectoryError(f"{folder} is a file; an adapter is saved as a folder")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        save_file(stored, Path(scratch) / WEIGHTS_NAME, metadata={"format": "pt", CHECKSUM: fingerprint(stored)})
-        _order_metadata(Path(scratch) / WEIGHTS_NAME)
+        content = save(stored, {"format": "pt", CHECKSUM: fingerprint(stored)})
+        (Path(scratch) / WEIGHTS_NAME).write_bytes(_in_order(content))
         text = json.dumps(config, indent=2, sort_keys=True)
         (Path(scratch) / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
         _replace_both(Path(scratch), folder)
@@ -139,13 +139,12 @@ def _described(forms: dict[str, StoredForm]) -> dict[str, tuple[str, int, float]
     return {name: (form.variant.name, form.r, form.alpha) for name, form in forms.items()}
 
 
-def _order_metadata(path: Path) -> None:
+def _in_order(data: bytes) -> bytes:
     """Sort the header, whose metadata safetensors writes in any order: the same adapter is the same file."""
-    data = path.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), separators=(",", ":"), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)
-    path.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def _replace_both(scratch: Path, folder: Path) -> None:

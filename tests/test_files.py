@@ -257,13 +257,35 @@ def test_a_save_that_fails_leaves_the_older_adapter_whole_and_nothing_else(tmp_p
         raise OSError("no space left on device")
 
     if fault == "weights":
-        monkeypatch.setattr("lora_edu.files.save_file", fail)
+        monkeypatch.setattr("lora_edu.files.save", fail)
     elif fault == "json":
         monkeypatch.setattr("lora_edu.files.json.dumps", fail)
     monkeypatch.setattr("lora_edu.files.os.replace", failing_replace)
     with pytest.raises(OSError, match="no space left"):
         save_adapter(adapted(targets="up", r=1, seed=9), folder)
     assert contents(folder) == (before if older else {})
+
+
+@pytest.mark.parametrize("room", [0, 100, 5000])
+def test_a_disk_that_is_full_is_the_systems_error_and_the_older_adapter_stays(tmp_path, room):
+    resource = pytest.importorskip("resource")  # no file may grow above `room` bytes: the system's own refusal
+    small = nn.Sequential(nn.Linear(60, 60))
+    folder = save_adapter(add_lora(small, "0", r=2, alpha=4), tmp_path)
+    before, limits = contents(folder), resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = add_lora(nn.Sequential(nn.Linear(60, 60)), "0", r=40, alpha=4)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_adapter(large, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(folder) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_a_place_where_nothing_can_be_written_is_the_systems_error():
+    with pytest.raises(OSError, match="/proc/"):
+        save_adapter(adapted(), Path("/proc/self/adapter"))
 
 
 def test_a_folder_in_the_place_of_the_config_undoes_the_save(tmp_path):

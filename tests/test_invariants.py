@@ -207,6 +207,17 @@ def test_lora_fa_keeps_a_as_it_was_drawn_and_saves_no_gradient_for_it():
     assert fresh("Embedding", "lora-fa").A.any()  # where plain LoRA starts with A = 0, which would never move
 
 
+def test_what_the_backward_pass_keeps_of_lora_fa_is_a_of_x_and_not_x():
+    def kept(variant):
+        layer, tensors = shaken(fresh("Linear", variant)), []
+        x = generic(50, 7, dtype=torch.float64)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: tensors.append(t) or t, lambda t: t):
+            layer(x)
+        return sum(t.numel() for t in tensors if t.shape[0] == 50)
+
+    assert (kept("lora"), kept("lora-fa")) == (50 * 7 + 50 * R, 50 * R)
+
+
 @every_kind
 def test_the_magnitudes_of_dora_start_as_the_norms_of_the_rows(kind):
     layer = fresh(kind, "dora")

@@ -18,6 +18,7 @@ from lora_edu import (
     add_lora,
     list_targets,
     load_adapter,
+    loftq,
     lora_layers,
     merge,
     nf4_levels,
@@ -198,3 +199,17 @@ def test_only_linear_layers_are_quantized():
     with pytest.raises(TypeError, match="'c_attn': NF4 is for linear layers here, not for Conv1D"):
         quantize(model, ["score", "c_attn"])
     assert_unchanged(model, before)
+
+
+def test_the_start_of_loftq_is_nearer_to_the_weight_than_packing_alone():
+    linear = make(nn.Linear, in_features=96, out_features=80)
+    W = linear.weight.detach().clone()
+    lost = (unpack(pack(W)) - W).norm()
+    errors = [(loftq(linear, r, 16, steps).weight - W).norm() / lost for r, steps in ((8, 1), (8, 5), (32, 1))]
+    assert errors[1] < errors[0] < 0.95 and errors[2] < errors[0]
+    layer = loftq(linear, 8, 16)
+    best = torch.linalg.svdvals(W - layer.base.weight)[8:].norm()
+    assert torch.allclose((layer.weight - W).norm(), best, rtol=1e-4)
+    assert layer.A.requires_grad and layer.B.requires_grad and torch.equal(linear.weight, W)
+    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
+        loftq(linear, 8, 16, steps=0)
