@@ -30,8 +30,8 @@ Adapter = dict[nn.Module, nn.Module]  # what stands in a place of the plain mode
 class AdapterBank:
     """Named adapters for `model`, of which one, a weighted sum of several, or none is in use.
 
-    The model is changed in place. What is in it can be trained, evaluated, merged and saved as ever; `use` undoes a
-    merge. Raises ValueError if the model has LoRA layers already.
+    The model is changed in place. What is in it can be trained, evaluated, merged and saved as ever; every call of the
+    bank undoes a merge. Raises ValueError if the model has LoRA layers already.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -100,6 +100,7 @@ class AdapterBank:
         at weight 1 is copied as it is. Raises ValueError for DoRA without r: its change of W has no low rank.
         """
         self._check_new(name)
+        self._place(self._placed, self._trains)  # undoes a merge: what follows reads W₀
         adapters, errors, sizes = self._chosen(weights), [0.0], [0.0]
         combined: Adapter = {}
         for plain in dict.fromkeys(plain for adapter in adapters.values() for plain in adapter):

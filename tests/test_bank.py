@@ -168,6 +168,15 @@ def test_dora_has_no_sum_of_low_rank_and_the_bank_is_as_it_was():
     assert bank.combine("both", {"a": 0.5, "b": 0.5}, r=2) > 0.01
 
 
+@pytest.mark.parametrize("variant", ["dora", "pissa"])
+def test_a_merged_adapter_is_combined_as_if_it_were_not(variant):
+    bank = bank_of([variant, "lora"])
+    bank.combine("before", {"a": 1, "b": 2}, r=2)
+    merge(bank.use("b"))
+    bank.combine("after", {"a": 1, "b": 2}, r=2)
+    assert torch.equal(bank.use("after")(IDS), bank.use("before")(IDS))
+
+
 def test_more_rank_than_the_matrix_has_is_not_needed():
     bank = bank_of(["pissa", "olora", "lora"])
     weights = {"a": 1, "b": 2, "c": 3}
