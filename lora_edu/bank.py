@@ -67,8 +67,9 @@ class AdapterBank:
         """Put one adapter in use, by name; or Σ wᵢ · adapterᵢ, from {name: weight}; or, with None, none.
 
         A sum adds up what the adapters add to the base, each by its own rule: it is exact for every variant, and one
-        adapter at weight 1 is itself. A sum does not train. Modules trained whole are summed as
-        plain + Σ wᵢ (ownᵢ − plain). Raises KeyError for an unknown name, ValueError for a weight that is not finite.
+        adapter at weight 1 is itself. A sum does not train, and `combine` makes one that can be merged and saved.
+        Modules trained whole are summed as plain + Σ wᵢ (ownᵢ − plain). Raises KeyError for an unknown name,
+        ValueError for a weight that is not finite.
         """
         weights = {choice: 1.0} if isinstance(choice, str) else dict(choice or {})
         adapters = self._chosen(weights)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .inject import lora_layers
+from .qlora import NF4Linear
 
 
 def save_checkpoint(path: Path, model: nn.Module, state: dict[str, Any]) -> None:
@@ -55,7 +56,7 @@ def load_checkpoint(path: Path, model: nn.Module, settings: Mapping[str, Any]) -
 
 def identity(model: nn.Module, data: Mapping[str, Tensor], validation: Mapping[str, Tensor] | None) -> dict[str, Any]:
     """What a training is about, as short hashes: with other data or another model, nothing could go on exactly."""
-    frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+    frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad} | _packed(model)
     layers = {
         n: (la.variant.name, la.r, la.alpha, getattr(la.dropout, "p", 0.0)) for n, la in lora_layers(model).items()
     }
@@ -78,9 +79,15 @@ def fingerprint(data: Mapping[str, Tensor]) -> str:
 
 
 def _changing_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that train, and all buffers (a batch norm changes its own)."""
+    """The parameters that train, and all buffers (a batch norm changes its own) but those of weights in four bits."""
     trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    return trained | {f"buffer:{name}": b for name, b in model.named_buffers()}
+    frozen = _packed(model)
+    return trained | {f"buffer:{name}": b for name, b in model.named_buffers() if name not in frozen}
+
+
+def _packed(model: nn.Module) -> dict[str, Tensor]:
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, NF4Linear)}
+    return {f"{name}.{key}": buffer for name, layer in layers.items() for key, buffer in layer.named_buffers()}
 
 
 def _rng_state(model: nn.Module) -> dict[str, Tensor]:

@@ -81,11 +81,8 @@ class LoRALayer(Mergeable):
     @classmethod
     def fits(cls, base: nn.Module) -> bool:
         """Whether `base` is of the kind that is adapted, by name: `Conv1D` is known without importing transformers."""
-        kinds = (
-            kind
-            for kind in type(base).__mro__
-            if kind.__module__.startswith(("torch.nn.modules.", "transformers.pytorch_utils"))
-        )
+        known = "torch.nn.modules.", "transformers.pytorch_utils"
+        kinds = (kind for kind in type(base).__mro__ if kind.__module__.startswith(known))
         return cls.adapts in [kind.__name__ for kind in kinds]
 
     # --- geometry: a plain matrix here; what other layers do differently ------------------------------------------

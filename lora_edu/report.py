@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from .inject import adapter_parameters, lora_layers
+from .qlora import NF4Linear
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a model. Parameters are numbers, bytes are what they occupy in memory; tied weights count once."""
+    """Counts of a model. Parameters are numbers, bytes are what they occupy in memory; tied weights count once.
+
+    A weight in four bits counts as its numbers, and as its packed bytes.
+    """
 
     groups: tuple[Group, ...]
     total_parameters: int
@@ -92,15 +96,16 @@ def summary(model: nn.Module) -> Summary:
         groups.setdefault(key, []).append(sum(layer.get_parameter(n).numel() for n in layer.variant.trained()))
     everything, layers = list(model.parameters()), lora_layers(model).values()
     trained = [p for p in everything if p.requires_grad]
+    packed = [module.packed for module in model.modules() if isinstance(module, NF4Linear)]
     return Summary(
         groups=tuple(
             Group(name, len(sizes), out_features, in_features, r, alpha, scaling, sum(sizes))
             for (name, out_features, in_features, r, alpha, scaling), sizes in groups.items()
         ),
-        total_parameters=sum(p.numel() for p in everything),
+        total_parameters=sum(p.numel() for p in everything) + sum(p.shape.numel() for p in packed),
         adapter_parameters=sum(p.numel() for p in adapter_parameters(model)),
         trained_parameters=sum(p.numel() for p in trained),
-        total_bytes=sum(p.numel() * p.element_size() for p in everything),
+        total_bytes=sum(p.numel() * p.element_size() for p in everything) + sum(p.nbytes for p in packed),
         trained_bytes=sum(p.numel() * p.element_size() for p in trained),
         trained_tensors=tuple(dict.fromkeys(name for layer in layers for name in layer.variant.trained())),
     )

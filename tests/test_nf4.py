@@ -26,6 +26,8 @@ from lora_edu import (
     quantize,
     remove_lora,
     save_adapter,
+    summary,
+    train,
     unpack,
 )
 
@@ -213,3 +215,34 @@ def test_the_start_of_loftq_is_nearer_to_the_weight_than_packing_alone():
     assert layer.A.requires_grad and layer.B.requires_grad and torch.equal(linear.weight, W)
     with pytest.raises(ValueError, match="steps=0 must be at least 1"):
         loftq(linear, 8, 16, steps=0)
+
+
+def test_the_summary_counts_a_packed_weight_as_its_numbers_and_its_packed_bytes():
+    model = nn.Sequential(nn.Linear(128, 64, bias=False))
+    before = summary(model)
+    after = summary(quantize(model, "0"))
+    assert after.total_parameters == before.total_parameters == 128 * 64
+    assert after.total_bytes == model[0].packed.nbytes < 0.14 * before.total_bytes
+    assert summary(add_lora(model, "0", 2, 4)).trained_parameters == 2 * (128 + 64)
+
+
+def test_a_checkpoint_of_a_quantized_model_leaves_the_packed_weights_out_and_knows_them(tmp_path):
+    def prepared(seed=0):
+        model = nn.ModuleDict({"up": nn.Linear(64, 64), "head": nn.Linear(64, 2)})
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
+        return add_lora(quantize(model, "up"), "up", 2, 4)
+
+    def objective(model, batch):
+        logits = model["head"](model["up"](batch["x"]))
+        return F.cross_entropy(logits, batch["labels"]), logits.argmax(-1) == batch["labels"]
+
+    data = {"x": generic(32, 64), "labels": torch.arange(32) % 2}
+    settings = {"objective": objective, "progress": False, "epochs": 2, "checkpoint": tmp_path / "last"}
+    first, second = prepared(), prepared()
+    train(first, data, **settings)
+    assert (tmp_path / "last").stat().st_size < 20_000
+    train(second, data, **settings)  # takes all its steps from the checkpoint
+    assert_same_state(second.state_dict(), first.state_dict())
+    with pytest.raises(ValueError, match=r"comes from another training .*frozen weights"):
+        train(prepared(seed=1), data, **settings)
