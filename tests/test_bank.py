@@ -288,3 +288,21 @@ def test_adapters_that_change_one_another_are_not_mixed():
         bank.use({"lora": 1, "whole": 1})
     assert list(lora_layers(bank.model)) == ["classifier"]  # as it was
     assert list(lora_layers(bank.use("lora"))) == ["block.up"]
+
+
+def test_one_adapter_cannot_train_whole_what_another_adapts():
+    bank = AdapterBank(make(Mixed))
+    shaken(bank.add("lora", "score", 2, 4))
+    shaken(bank.add("whole", "c_attn", 2, 4, modules_to_save="score"))
+    for attempt in (lambda: bank.use({"lora": 1, "whole": 1}), lambda: bank.combine("both", {"lora": 1, "whole": 1})):
+        with pytest.raises(ValueError, match="one adapter trains a module whole in which another has LoRA layers"):
+            attempt()
+    assert bank.names == ["lora", "whole"]
+
+
+@pytest.mark.parametrize("r", [0, -1])
+def test_a_best_sum_needs_a_rank(r):
+    bank = bank_of()
+    with pytest.raises(ValueError, match=rf"rank r={r} must be between 1 and min\(out, in\)=6"):
+        bank.combine("both", {"a": 1, "b": 1}, r=r)
+    assert bank.names == ["a", "b"]
