@@ -1,6 +1,7 @@
 """Rank, SVD and what follows: the theorems as properties, on rectangular, deficient and badly scaled input."""
 
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -278,6 +279,28 @@ def test_randomized_svd_has_the_signs_of_svd():
     A = rng.standard_normal((50, 4)) * [8, 4, 2, 1] @ rng.standard_normal((4, 20))
     exact, sketched = svd(A), randomized_svd(A, 4)
     assert np.allclose(sketched.U, exact.U[:, :4]) and np.allclose(sketched.Vt, exact.Vt[:4])
+
+
+def test_power_steps_keep_small_singular_values_in_float32():
+    """Without a QR between the products, the fifth powers would put all but the first few below the rounding."""
+    rng = np.random.default_rng(8)
+    U, V = (np.linalg.qr(rng.standard_normal((size, 60)))[0] for size in (400, 60))
+    sigma = 0.5 ** np.arange(60)
+    A = ((U * sigma) @ V.T).astype(np.float32)
+    for power_steps in (1, 2, 4):
+        for scale in (1, 2.0**80, 2.0**-80):  # the squares of these leave the range of float32
+            found = randomized_svd(A * np.float32(scale), 12, power_steps=power_steps).s
+            assert np.allclose(found / scale, sigma[:12], rtol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(40_000, 100), (100, 40_000)])
+def test_randomized_svd_needs_a_fraction_of_the_matrix_beside_it(shape):
+    A = np.random.default_rng(9).standard_normal(shape, dtype=np.float32)
+    tracemalloc.start()
+    randomized_svd(A, 1, oversampling=1, power_steps=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < A.nbytes / 4  # one mask of A, with a byte for each entry, would already be that large
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------

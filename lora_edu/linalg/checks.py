@@ -22,7 +22,9 @@ def as_matrix(A: ArrayLike) -> Array:
         raise ValueError(f"expected a non-empty matrix with two axes, got shape {array.shape}")
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # one reading, and no mask as large as the matrix; of finite entries it may still overflow
+    if not np.isfinite(total) and not np.isfinite(array).all():
         raise ValueError("the matrix has entries that are not finite (nan or inf)")
     return array
 

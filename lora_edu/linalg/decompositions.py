@@ -59,7 +59,8 @@ def best_rank_k(A: ArrayLike, k: int) -> LowRank:
     r"""The matrix of rank ≤ k nearest to A (Eckart and Young 1936; Mirsky 1960): keep the k largest singular values.
 
     Its errors are ‖A − A_k‖₂ = σ_{k+1} and ‖A − A_k‖_F = √(σ²_{k+1} + σ²_{k+2} + …), both read off the spectrum.
-    k = 0 gives the zero matrix.
+    In the Frobenius norm it is the only nearest one if and only if σ_k > σ_{k+1} or σ_{k+1} = 0; in the spectral norm
+    there are others as soon as k ≥ 1 and σ_{k+1} > 0. k = 0 gives the zero matrix.
 
     Raises ValueError unless 0 ≤ k ≤ min(m, n), or for a matrix that is empty or not finite.
     """
