@@ -1,8 +1,9 @@
-"""`make bench`: LoRA here against `peft`, on the same pretrained model, in the same run, as ratios.
+"""`make bench`: LoRA here against `peft`, and the randomized SVD against scikit-learn's, in one run, as ratios.
 
 Both sides take turns, so that a busy machine slows both alike; which one goes first alternates. A ratio below 1
 means that `lora_edu` takes less. Times are medians; the range is the middle half of the pairwise ratios. Peak
-memory is measured in a process of its own for each side, the sides again in turn.
+memory is measured in a process of its own for each side, the sides again in turn. The SVD's part, and how it grows
+with the size of the matrix, is in `bench_svd.py`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import bench_svd
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -91,24 +93,15 @@ def peak_of_training(side: str) -> int:
     return peak.bytes - before.bytes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=40, help="timed pairs for each comparison")
-    parser.add_argument("--peak", choices=["lora_edu", "peft"], help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.peak:
-        print(json.dumps(peak_of_training(arguments.peak)))
-        return
-
-    torch.set_num_threads(2)
+def lora_against_peft(pairs: int) -> None:
     base, _ = load_text_classifier()
     ours, theirs = (adapted(side, copy.deepcopy(base)) for side in ("lora_edu", "peft"))
     print(f"{'MiniLM, r = 8 on 36 matrices, float32, CPU':<44}{'lora_edu':>11}{'peft':>11}")
     for size, length in ((1, 32), (16, 48)):
         inputs = batch(size, length)
-        compare(f"forward, batch {size} × {length}", forward(ours, inputs), forward(theirs, inputs), arguments.pairs)
+        compare(f"forward, batch {size} × {length}", forward(ours, inputs), forward(theirs, inputs), pairs)
     inputs = batch(16, 48)
-    compare("training step, batch 16 × 48", training_step(ours, inputs), training_step(theirs, inputs), arguments.pairs)
+    compare("training step, batch 16 × 48", training_step(ours, inputs), training_step(theirs, inputs), pairs)
     sides = {"lora_edu": list[int](), "peft": list[int]()}
     for _ in range(3):
         for side, peaks in sides.items():
@@ -123,7 +116,28 @@ def main() -> None:
     merge(ours)
     for size, length in ((1, 32), (16, 48)):
         inputs = batch(size, length)
-        compare(f"forward, batch {size} × {length}", forward(ours, inputs), forward(base, inputs), arguments.pairs)
+        compare(f"forward, batch {size} × {length}", forward(ours, inputs), forward(base, inputs), pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=40, help="timed pairs for each comparison")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs for each point of the growth")
+    parser.add_argument("--record", action="store_true", help="measure the growth alone, and keep it for the book")
+    parser.add_argument("--only", choices=["lora", "svd"], help="one part alone")
+    parser.add_argument("--peak", choices=["lora_edu", "peft"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        print(json.dumps(peak_of_training(arguments.peak)))
+        return
+
+    torch.set_num_threads(2)
+    if arguments.only != "svd" and not arguments.record:
+        lora_against_peft(arguments.pairs)
+    if arguments.only != "lora" and not arguments.record:
+        bench_svd.against_sklearn(compare, arguments.pairs)
+    if arguments.only != "lora":
+        bench_svd.growth(arguments.repeats, arguments.record)
 
 
 if __name__ == "__main__":
