@@ -1,12 +1,12 @@
 """The randomized SVD against scikit-learn's at equal error, and how time and memory grow with m, n and k.
 
 `python tests/bench.py --record` keeps the growth in book/results/09_growth.json, where chapter 09 draws it. Each
-point is measured in a process of its own: time as a median, memory as the peak above what the process held with A.
+point is measured in a process of its own: time as the shortest of several runs, since what else the machine does only
+ever adds to it, and memory as the peak above what the process held with A.
 """
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -76,7 +76,7 @@ def against_sklearn(
 
 
 def measure(what: str, side: str, m: int, n: int, k: int, repeats: int) -> float:
-    """One point, in this process: the median time in seconds, or the peak of memory above that before in bytes."""
+    """One point, in this process: the shortest time in seconds, or the peak of memory above that before in bytes."""
     A, work = matrix(m, n), SIDES[side]
     work(A[: 2 * n], k)
     taken = []
@@ -87,7 +87,7 @@ def measure(what: str, side: str, m: int, n: int, k: int, repeats: int) -> float
             started = time.perf_counter()
             work(A, k)
             taken.append(time.perf_counter() - started)
-    return statistics.median(taken) if what == "seconds" else peak.bytes - before.bytes
+    return min(taken) if what == "seconds" else peak.bytes - before.bytes
 
 
 def in_a_process(what: str, *point: str | int) -> float:

@@ -38,10 +38,7 @@ _DIGITS_MISTAKES = (
         lambda z, tolerance: min(len(str(z)), 1 + math.ceil(-math.log10(tolerance))),
         "You used the bound 10^(1-k): it holds for every number, but this z may need fewer digits. Try each k.",
     ),
-    Mistake(
-        lambda z, tolerance: 1,
-        "You kept one digit always: with its sign the relative error is never positive, so compare its size.",
-    ),
+    Mistake(lambda z, tolerance: 1, "You compared the signed error, which is never positive: compare its size."),
 )
 
 
@@ -104,10 +101,7 @@ def _samples_cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 _COVARIANCE_MISTAKES = (
-    Mistake(
-        lambda X: _scatter(X) / (len(X) - 1),
-        "You did not centre: subtract the mean of each column first.",
-    ),
+    Mistake(lambda X: _scatter(X) / (len(X) - 1), "You did not centre: subtract the mean of each column first."),
     Mistake(
         lambda X: _scatter(X - X.mean(axis=0)) / len(X),
         "You divided by n: the covariance of a sample has n - 1 in the denominator.",
@@ -153,12 +147,8 @@ _RECONSTRUCT_MISTAKES = (
         "You took rows of V as directions: the eigenvectors that eigh returns are its columns.",
     ),
     Mistake(
-        lambda X, k: _along(X, np.linalg.eigh(covariance_of(X))[1][:k].T, X.mean(axis=0)),
-        "You took the first k rows of V: the directions are columns, and those of largest variance come last.",
-    ),
-    Mistake(
         lambda X, k: _along(X, np.linalg.eigh(covariance_of(X))[1][-k:].T, X.mean(axis=0)),
-        "You took the last k rows of V: the eigenvectors that eigh returns are its columns, so take the last k of those.",
+        "You took the last k rows of V: the eigenvectors that eigh returns are columns, so take the last k columns.",
     ),
     Mistake(
         lambda X, k: _along(X, _sorted(_scatter(X))[:, :k], np.zeros(X.shape[1])),

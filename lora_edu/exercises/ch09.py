@@ -118,6 +118,8 @@ def _range_cases(rng: np.random.Generator) -> Iterator[Case]:
     for m, n, k, p, q in [(60, 40, 3, 5, 2), (40, 60, 5, 4, 1), (50, 30, 4, 5, 0)]:
         U, V = _orthonormal(rng, m, min(m, n)), _orthonormal(rng, n, min(m, n))
         yield (U * 0.5 ** np.arange(min(m, n))) @ V.T, k, p, q, np.random.default_rng(k)
+    U, V = _orthonormal(rng, 70, 60), _orthonormal(rng, 60, 60)  # a flat tail: only power steps find the leading four
+    yield (U * np.where(np.arange(60) < 4, 4.0, 1.0)) @ V.T, 4, 3, 2, np.random.default_rng(6)
 
 
 def _is_range(got: object, A: Array, k: int, p: int, q: int, _: np.random.Generator) -> bool:
@@ -134,6 +136,10 @@ _RANGE_MISTAKES = (
     Mistake(
         lambda A, k, p, q, rng: range_basis(A, k, 0, q, rng),
         "Q has k columns: the sketch takes k + p random vectors, and p of them are there for safety.",
+    ),
+    Mistake(
+        lambda A, k, p, q, rng: range_basis(A, k, p, 0, rng),
+        "You left out the power steps: multiply by Aᵀ and by A again, q times, with a QR after each product.",
     ),
     Mistake(
         lambda A, k, p, q, rng: A @ rng.standard_normal((A.shape[1], k + p)),
