@@ -99,7 +99,8 @@ def test_links_and_anchors_lead_somewhere(page):
         for element in soup(page).find_all(tag, **{attribute: True}):
             target = urljoin(page, element[attribute])
             if urlsplit(target).scheme:
-                assert tag == "a", f"{page} loads {target}"
+                held = tag == "img" and target.startswith("data:")  # in the page itself: nothing is asked for
+                assert tag == "a" or held, f"{page} loads {target[:200]}"
                 continue
             file, anchor = urldefrag(unquote(target).split("?")[0])
             assert (HTML / file).is_file(), f"{page} links to {element[attribute]}"
