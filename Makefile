@@ -50,9 +50,10 @@ $(HTML)/.complete: $(VENV)/.assets _build/.static $(SOURCES)
 serve: book
 	$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
 
-# One pytest run for everything, so that its last line is the verdict. loadscope keeps a chapter in one process.
+# One pytest run for everything, so that its last line is the verdict. loadscope keeps a chapter in one process. Two of them train at
+# the same time: with one thread each they share two cores, with two each they wait for one another.
 test: lint book
-	$(BIN)/python -m pytest --nbval chapters $(PAGES) tests -n 2 --dist loadscope --cov --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval chapters $(PAGES) tests -n 2 --dist loadscope --cov --cov-fail-under=95
 
 # For the night: some minutes, other files every time. What it finds is printed with the lines that make it again.
 fuzz: $(VENV)/.installed
