@@ -4,10 +4,16 @@ The names below stand in the order in which a reader meets them: the mathematics
 training.
 """
 
+from .added import Added, added_layers
+from .added_files import load_added, save_added
+from .adding import merge_added, remove_added
 from .bank import AdapterBank
+from .bitfit import add_bitfit
+from .bottleneck import BottleneckAdapter, add_adapters
 from .data import Reviews, load_reviews, tokenize
 from .evaluation import Evaluation, evaluate
 from .files import load_adapter, save_adapter
+from .ia3 import add_ia3
 from .inject import adapter_parameters, add_lora, lora_layers, merge, merge_and_unload, remove_lora, unmerge
 from .layers import LoRALayer, LoRALinear
 from .linalg import (
@@ -29,6 +35,8 @@ from .models import TextClassifier, load_text_classifier
 from .nf4 import nf4_levels, pack, unpack
 from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding, LoRAMergedConv1D, LoRAMergedLinear
 from .peft_config import AdapterFileError
+from .prefix import add_prefix, drop_reparametrization
+from .prompt import add_prompt
 from .qlora import NF4Linear, QLoRALinear
 from .quantize import loftq, quantize
 from .report import Summary, summary
@@ -40,6 +48,20 @@ from .variants import Variant, VeRA
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 (the order is the reader's)
+    # chapters 03 and 04
+    "add_adapters",
+    "BottleneckAdapter",
+    "add_prefix",
+    "drop_reparametrization",
+    "add_prompt",
+    "add_ia3",
+    "add_bitfit",
+    "Added",
+    "added_layers",
+    "merge_added",
+    "remove_added",
+    "save_added",
+    "load_added",
     # chapters 06 to 09
     "exact_rank",
     "rank_by_minors",

@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -67,9 +69,13 @@ def save_adapter(model: nn.Module, folder: str | os.PathLike[str], plain: bool =
     for name in modules_named(model, whole):
         for key, tensor in model.get_submodule(name).state_dict().items():
             tensors[f"{PREFIX}{name}.{key}"] = tensor
-    stored = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
     config = write_config(model, {name: (form.r, form.alpha) for name, form in forms.items()}, variant, whole)
+    return write_folder(folder, tensors, config)
 
+
+def write_folder(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], config: dict[str, Any]) -> Path:
+    """Write tensors, with a checksum, and their config to `folder`, both or neither, and return it."""
+    stored = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; an adapter is saved as a folder")
@@ -127,7 +133,7 @@ def load_adapter(model: nn.Module, folder: str | os.PathLike[str]) -> nn.Module:
                 own = getattr(layer, ours)
                 own.copy_(tensor[: own.shape[0], : own.shape[1]])
             layer.train_factors()
-        state = model.state_dict()
+        state = model.state_dict() if others else {}
         for name, tensor in others.items():
             state[name].copy_(tensor)
     for name in whole:

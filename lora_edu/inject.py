@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
+from .added import added_layers, refuse_other_methods
 from .family import variant_named
 from .layers import LoRALayer
 from .other_layers import merged_layer
@@ -102,10 +103,14 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
 
 
 def adapter_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """What each LoRA layer trains, A and B in plain LoRA, in the model's order: what an optimizer is given."""
+    """What each LoRA layer trains, A and B in plain LoRA, in the model's order: what an optimizer is given.
+
+    With another method (see `added`), what its modules train.
+    """
     for layer in lora_layers(model).values():
         for name in layer.variant.trained():
             yield layer.get_parameter(name)
+    yield from dict.fromkeys(p for module in added_layers(model).values() for _, p in module.own_parameters())
 
 
 def wrap_layers(
@@ -118,6 +123,7 @@ def wrap_layers(
 
     Nothing is replaced unless every layer can be.
     """
+    refuse_other_methods(model)
     # With the second names too: a tied weight that is merged and unloaded is a parameter of its own.
     flags = {name: p.requires_grad for name, p in model.named_parameters(remove_duplicate=False)}
     wrapped: dict[nn.Module, LoRALayer] = {}

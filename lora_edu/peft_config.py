@@ -34,7 +34,7 @@ class AdapterFileError(ValueError):
     """An adapter folder that cannot be used: the message says which file and what is wrong with it."""
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_json(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(f"no {CONFIG_NAME} in {folder}: is it an adapter's folder?")
@@ -44,6 +44,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise AdapterFileError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(config, dict):
         raise AdapterFileError(f"{path} must hold a JSON object, not a {type(config).__name__}")
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    path, config = folder / CONFIG_NAME, read_json(folder)
     if config.get("peft_type") not in ("LORA", "VERA"):
         raise AdapterFileError(f"{path}: peft_type is {config.get('peft_type')!r}; only 'LORA' and 'VERA' are read")
     if config.get("bias", "none") != "none":
@@ -102,7 +107,7 @@ def write_config(
     dropout = max(getattr(layer.dropout, "p", 0.0) for layer in layers.values())
     # peft takes a listed name for the end of a name as well; where that selects more, a regular expression does not.
     others = [name for name, _ in model.named_modules() if name not in layers]
-    exact = not any(other.endswith(f".{name}") for name in layers for other in others)
+    exact = layers.keys().isdisjoint(o.split(".", n)[n] for o in others for n in range(1, o.count(".") + 1))
     common = {
         "task_type": None,
         "base_model_name_or_path": getattr(getattr(model, "config", None), "_name_or_path", None) or None,

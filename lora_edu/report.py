@@ -1,10 +1,11 @@
-"""What LoRA costs on a model, in numbers: `summary(model)` counts parameters and bytes, and prints them as a table."""
+"""What LoRA, or another method, costs on a model, in numbers: `summary(model)` counts, and prints a table."""
 
 import re
 from dataclasses import dataclass
 
 from torch import nn
 
+from .added import added_layers
 from .inject import adapter_parameters, lora_layers
 from .qlora import NF4Linear
 
@@ -24,6 +25,16 @@ class Group:
 
 
 @dataclass(frozen=True)
+class AddedGroup:
+    """What another method put into modules that share a name up to their numbers. Shared parameters count once."""
+
+    name: str
+    count: int
+    method: str
+    parameters: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """Counts of a model. Parameters are numbers, bytes are what they occupy in memory; tied weights count once.
 
@@ -37,6 +48,7 @@ class Summary:
     total_bytes: int
     trained_bytes: int
     trained_tensors: tuple[str, ...] = ("A", "B")
+    added: tuple[AddedGroup, ...] = ()
 
     @property
     def trained_share(self) -> float:
@@ -44,8 +56,8 @@ class Summary:
         return self.trained_parameters / self.total_parameters if self.total_parameters else 0.0
 
     def __str__(self) -> str:
-        header = ("adapted layers", "count", "out × in", "r", "alpha", "scaling", "parameters")
-        rows = [
+        header: tuple[str, ...] = ("adapted layers", "count", "out × in", "r", "alpha", "scaling", "parameters")
+        rows: list[tuple[str, ...]] = [
             (
                 g.name,
                 str(g.count),
@@ -57,6 +69,9 @@ class Summary:
             )
             for g in self.groups
         ]
+        if self.added:
+            header = ("adapted modules", "count", "method", "parameters")
+            rows = [(g.name, str(g.count), g.method, f"{g.parameters:,}") for g in self.added]
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
         lines = [
             "  ".join(
@@ -73,7 +88,7 @@ class Summary:
         )
         others = self.trained_parameters - self.adapter_parameters
         if rows and others:
-            names = " and ".join(self.trained_tensors)
+            names = "what was added" if self.added else " and ".join(self.trained_tensors)
             lines.append(f"of these, {self.adapter_parameters:,} in {names} and {others:,} in layers trained whole")
         return "\n".join(lines)
 
@@ -84,9 +99,8 @@ def summary(model: nn.Module) -> Summary:
     """Count a model's parameters and bytes, all and trained, its adapted layers in groups. Works without LoRA too."""
     groups: dict[tuple[str, int, int, int, float, float], list[int]] = {}
     for name, layer in lora_layers(model).items():
-        # "encoder.layer.3.attention" and "encoder.layer.4.attention" are one row, "encoder.layer.*.attention"
         key = (
-            re.sub(r"\b\d+\b", "*", name),
+            _without_numbers(name),
             layer.out_features,
             layer.in_features,
             layer.r,
@@ -108,7 +122,23 @@ def summary(model: nn.Module) -> Summary:
         total_bytes=sum(p.numel() * p.element_size() for p in everything) + sum(p.nbytes for p in packed),
         trained_bytes=sum(p.numel() * p.element_size() for p in trained),
         trained_tensors=tuple(dict.fromkeys(name for layer in layers for name in layer.variant.trained())),
+        added=_added_groups(model),
     )
+
+
+def _added_groups(model: nn.Module) -> tuple[AddedGroup, ...]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    counted: set[nn.Parameter] = set()
+    for name, module in added_layers(model).items():
+        own = {p for _, p in module.own_parameters()} - counted
+        groups.setdefault((_without_numbers(name), module.describe()), []).append(sum(p.numel() for p in own))
+        counted |= own
+    return tuple(AddedGroup(name, len(sizes), method, sum(sizes)) for (name, method), sizes in groups.items())
+
+
+def _without_numbers(name: str) -> str:
+    """ "encoder.layer.3.attention" and "encoder.layer.4.attention" are one row, "encoder.layer.*.attention"."""
+    return re.sub(r"\b\d+\b", "*", name)
 
 
 def _readable(size: int) -> str:

@@ -37,7 +37,7 @@ def select_layers(model: nn.Module, targets: str | Iterable[str]) -> list[str]:
         raise ValueError("targets is empty: name at least one layer; list_targets(model) shows them")
     selected: set[str] = set()
     for pattern in patterns:
-        found = {name for name in available if _matches(pattern, name)}
+        found = {name for name in available if name_matches(pattern, name)}
         # An embedding has to be named: ".*" means the linear layers, as "all-linear" does in peft.
         found = {name for name in found if name in linear or _is_named(pattern, name)} or found
         if not found:
@@ -75,7 +75,7 @@ def _is_named(pattern: str, name: str) -> bool:
     return name == pattern or name.endswith("." + pattern)
 
 
-def _matches(pattern: str, name: str) -> bool:
+def name_matches(pattern: str, name: str) -> bool:
     if _is_named(pattern, name):
         return True
     try:
@@ -87,7 +87,7 @@ def _matches(pattern: str, name: str) -> bool:
 def _nothing_matches(model: nn.Module, pattern: str, available: list[str]) -> str:
     if adapter := adapter_for(model):
         return f"the model is itself a layer, with none inside: use {adapter.__name__}(model, r, alpha)"
-    others = sorted({type(m).__name__ for name, m in model.named_modules() if name and _matches(pattern, name)})
+    others = sorted({type(m).__name__ for name, m in model.named_modules() if name and name_matches(pattern, name)})
     if others:
         kinds = ", ".join(adapter.adapts for adapter in ADAPTERS)
         return f"target {pattern!r} selects only {', '.join(others)}; LoRA here adapts {kinds}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .added import added_layers, record_of
 from .batches import check_data, shuffled_batches
 from .checkpoints import identity, load_checkpoint, save_checkpoint
 from .checks import check_training
@@ -106,6 +107,8 @@ def train(
             torch.cuda.default_generators[gpu.index].manual_seed(seed)
         if path is not None:
             settings |= identity(model, data, validation)
+            if (record := record_of(model)) is not None:
+                settings["method"] = repr((record.method, record.settings))
             if path.exists():
                 state = load_checkpoint(path, model, settings)
                 optimizer.load_state_dict(state["optimizer"])
@@ -158,16 +161,19 @@ def _lr_factor(step: int, steps: int, warmup: float) -> float:
 
 
 def _check_factors_get_gradients(model: nn.Module) -> None:
+    factors = {n: layer.named_parameters(recurse=False) for n, layer in lora_layers(model).items()}
+    added = {n: module.own_parameters() for n, module in added_layers(model).items()}
     dead = [
-        f"{name}.{side}"
-        for name, layer in lora_layers(model).items()
-        for side, factor in layer.named_parameters(recurse=False)
-        if factor.requires_grad and factor.grad is None
+        f"{name}.{own}"
+        for name, parameters in (factors | added).items()
+        for own, parameter in parameters
+        if parameter.requires_grad and parameter.grad is None
     ]
     if dead:
         raise RuntimeError(
-            f"{len(dead)} LoRA factors receive no gradient, {dead[0]!r} first: is the layer used in the forward pass, "
-            "and does nothing (a no_grad block, re-entrant gradient checkpointing) cut it off?"
+            f"{len(dead)} {'added parameters' if added else 'LoRA factors'} receive no gradient, {dead[0]!r} first: is "
+            "the layer used in the forward pass, and does nothing (a no_grad block, re-entrant gradient checkpointing) "
+            "cut it off?"
         )
 
 
