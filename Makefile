@@ -32,7 +32,7 @@ help:
 	@echo "make verify    decide every statement of mathematics; CHAPTER=chapters/07_svd.ipynb for one chapter"
 	@echo "make mutate    make slips in the book and count how many the verification notices; N=300 for fewer"
 	@echo "make execute   run all chapters again and keep their outputs; CHAPTER=chapters/07_svd.ipynb for one"
-	@echo "make bench     time lora_edu against peft and scikit-learn"
+	@echo "make bench     time lora_edu against peft, loralib and scikit-learn"
 	@echo "make lint      check style and types only"
 	@echo "make clean     remove what was built; keep $(VENV)"
 

@@ -82,8 +82,7 @@ class LoRALayer(Mergeable):
     def fits(cls, base: nn.Module) -> bool:
         """Whether `base` is of the kind that is adapted, by name: `Conv1D` is known without importing transformers."""
         known = "torch.nn.modules.", "transformers.pytorch_utils"
-        kinds = (kind for kind in type(base).__mro__ if kind.__module__.startswith(known))
-        return cls.adapts in [kind.__name__ for kind in kinds]
+        return any(kind.__name__ == cls.adapts and kind.__module__.startswith(known) for kind in type(base).__mro__)
 
     # --- geometry: a plain matrix here; what other layers do differently ------------------------------------------
 
@@ -104,7 +103,7 @@ class LoRALayer(Mergeable):
         return matrix
 
     def enter(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.dropout(x)).to(self.A.dtype)
+        return cast(Tensor, self.dropout(x) if self.training else x).to(self.A.dtype)
 
     def down(self, x: Tensor, A: Tensor) -> Tensor:
         return F.linear(x, A)
@@ -132,12 +131,11 @@ class LoRALayer(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         h = cast(Tensor, self.base(x))
-        return h if self.merged else h + self.update(x, h).to(h.dtype)
+        return h if self.merged else self.update(x, h).to(h.dtype).add_(h)  # in place: the update is nobody else's
 
     def update(self, x: Tensor, h: Tensor) -> Tensor:
-        """What the adapter adds to h = base(x): the sum of scaling · B A x over the variant's terms."""
-        x, terms = self.enter(x), self.variant.terms(self)
-        update = reduce(torch.add, [self.up(self.down(x, A) * scaling, self.full(B)) for scaling, B, A in terms])
+        """What the adapter adds to h = base(x): ΔW x, and in DoRA what the gain changes."""
+        update = self.variant.update(self, self.enter(x))
         if (gain := self.variant.gain(self)) is None:
             return update
         gain = self.over_outputs(gain)
@@ -146,9 +144,7 @@ class LoRALayer(Mergeable):
 
     def delta_weight(self) -> Tensor:
         """ΔW = scaling · B A, in the shape of the base weight and the dtype of the factors."""
-        return self.as_stored(
-            reduce(torch.add, [scaling * (self.full(B) @ A) for scaling, B, A in self.variant.terms(self)])
-        )
+        return self.as_stored(reduce(torch.add, [s * (self.full(B) @ A) for s, B, A in self.variant.terms(self)]))
 
     @property
     def weight(self) -> Tensor:

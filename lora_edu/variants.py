@@ -13,6 +13,7 @@ questions can be combined, as `family` does. LoRA+ is no variant of the layer bu
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,6 +45,10 @@ class Variant:
     def terms(self, layer: "LoRALayer") -> Terms:
         """(scaling, B, A) of each product in ΔW."""
         return [(layer.scaling, layer.B, layer.A)]
+
+    def update(self, layer: "LoRALayer", x: Tensor) -> Tensor:
+        """ΔW x without ΔW: Σ B (scaling · A x), scaled where each x has only r numbers."""
+        return reduce(Tensor.add_, [layer.up(layer.down(x, A) * s, layer.full(B)) for s, B, A in self.terms(layer)])
 
     def gain(self, layer: "LoRALayer") -> Tensor | None:
         """One factor an output, (out,), for the whole W₀ + ΔW; None for 1."""
@@ -176,9 +181,7 @@ class VeRA(Variant):
         generator = torch.Generator().manual_seed(self.seed)
         A = torch.empty(max(la.A.shape[0] for la in layers), max(la.A.shape[1] for la in layers))
         B = torch.empty(max(la.B.shape[0] for la in layers), max(la.B.shape[1] for la in layers))
-        for factor in (A, B):
-            nn.init.kaiming_uniform_(factor, generator=generator)
-        A, B = A.to(layers[0].A), B.to(layers[0].B)
+        A, B = (nn.init.kaiming_uniform_(factor, generator=generator).to(layers[0].A) for factor in (A, B))
         for layer in layers:  # corners of one pair, so views of one memory
             layer.A = A[: layer.A.shape[0], : layer.A.shape[1]].to(layer.A)
             layer.B = B[: layer.B.shape[0], : layer.B.shape[1]].to(layer.B)
@@ -188,3 +191,9 @@ class VeRA(Variant):
 
     def terms(self, layer: "LoRALayer") -> Terms:
         return [(layer.scaling, layer.b[:, None] * layer.B, layer.d[:, None] * layer.A)]
+
+    def update(self, layer: "LoRALayer", x: Tensor) -> Tensor:
+        """b · B (d · A x): to scale what comes out costs less than to scale A and B, and its gradient much less."""
+        if len(layer.b) < layer.out_features:  # parts of the output: b has no number for the others
+            return super().update(layer, x)
+        return layer.over_outputs(layer.b) * layer.up(layer.over_outputs(layer.d) * layer.down(x, layer.A), layer.B)

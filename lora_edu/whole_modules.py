@@ -23,7 +23,7 @@ def check_whole_modules(
     model: nn.Module, config: dict[str, Any], factors: Iterable[str], others: dict[str, Tensor]
 ) -> list[str]:
     """Names of the modules that come whole. Raise AdapterFileError unless their tensors fit and none is missing."""
-    state = model.state_dict()
+    state = model.state_dict() if others else {}
     listed = config.get("modules_to_save") or []
     if not isinstance(listed, list) or not all(isinstance(entry, str) and entry for entry in listed):
         raise AdapterFileError(f"{CONFIG_NAME}: modules_to_save={listed!r} must be a list of names")
@@ -51,10 +51,13 @@ def check_whole_modules(
 def modules_trained_whole(model: nn.Module) -> list[str]:
     """Names of the largest modules all of whose parameters train, and of those that own another one that trains."""
     layers = lora_layers(model)
+    holds: dict[bool, set[str]] = {True: set(), False: set()}  # modules in which something trains, is frozen
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        parts = name.split(".")
+        holds[parameter.requires_grad].update(".".join(parts[:n]) for n in range(1, len(parts)))
     whole: list[str] = []
-    for name, module in model.named_modules():
-        trains = [parameter.requires_grad for parameter in module.parameters()]
-        if name and trains and all(trains) and not is_inside(name, whole):
+    for name, _ in model.named_modules():
+        if name in holds[True] and name not in holds[False] and not is_inside(name, whole):
             whole.append(name)
     for name, parameter in model.named_parameters():
         owner, _, leaf = name.rpartition(".")

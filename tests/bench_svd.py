@@ -1,8 +1,8 @@
 """The randomized SVD against scikit-learn's at equal error, and how time and memory grow with m, n and k.
 
-`python tests/bench.py --record` keeps the growth in book/results/09_growth.json, where chapter 09 draws it. Each
-point is measured in a process of its own: time as the shortest of several runs, since what else the machine does only
-ever adds to it, and memory as the peak above what the process held with A.
+`python tests/bench.py --only growth --record` keeps the growth in book/results/09_growth.json, where chapter 09 draws
+it. Each point is measured in a process of its own: time as the shortest of several runs, since what else the machine
+does only ever adds to it, and memory as the peak above what the process held with A.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_timing import Row, Side, compare, heading
 from scipy.fft import idct
 from sklearn.utils.extmath import randomized_svd as sklearn_svd
 
@@ -23,7 +24,6 @@ from lora_edu import randomized_svd
 from lora_edu.memory import PeakMemory
 from lora_edu.results import record
 
-Step = Callable[[], object]
 M, N, K = 90_000, 1_000, 10
 SWEEPS: dict[str, tuple[int, ...]] = {
     "m": (5_625, 11_250, 22_500, 45_000, M),
@@ -63,16 +63,14 @@ def above_best(A: np.ndarray, k: int, side: str) -> float:
     return float(np.sqrt(np.sum(sigma**2) - kept**2) / np.linalg.norm(sigma[k:])) - 1
 
 
-def against_sklearn(
-    compare: Callable[[str, Callable[[], object], Callable[[], object], int], None], pairs: int
-) -> None:
+def against_sklearn(seconds: float) -> list[Row]:
     """Rank 10 of 90,000 × 1,000: the errors of both sides, then their times in turn."""
-    print(f"\n{'randomized SVD, float32, 20 vectors, 2 steps':<44}{'lora_edu':>11}{'scikit-learn':>14}")
+    heading("randomized SVD, float32, 20 vectors, 2 steps", "lora_edu", "scikit-learn")
     A = matrix(M, N)
     errors = [100 * above_best(A, K, side) for side in ("lora_edu", "scikit-learn")]
-    print(f"{'error above the best of rank 10':<44}{errors[0]:9.4f} %{errors[1]:9.4f} %")
-    name = f"rank {K} of {M:,} × {N:,}"
-    compare(name, lambda: SIDES["lora_edu"](A, K), lambda: SIDES["scikit-learn"](A, K), pairs)
+    print(f"{'error above the best of rank 10':<48}{errors[0]:11.4f} %{errors[1]:11.4f} %")
+    sides = [Side(lambda A, work=SIDES[side]: work(A, K), lambda: A) for side in ("lora_edu", "scikit-learn")]
+    return [compare(f"rank {K} of {M:,} × {N:,}", *sides, seconds, against="scikit-learn")]
 
 
 def measure(what: str, side: str, m: int, n: int, k: int, repeats: int) -> float:
