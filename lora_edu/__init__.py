@@ -7,9 +7,11 @@ training.
 from .added import Added, added_layers
 from .added_files import load_added, save_added
 from .adding import merge_added, remove_added
+from .audit import Audit, Finding, audit
 from .bank import AdapterBank
 from .bitfit import add_bitfit
 from .bottleneck import BottleneckAdapter, add_adapters
+from .costs import SHAPES, Bytes, Shape, flops_per_token, hours, layer_activations, trained_parameters, training_bytes
 from .data import Reviews, load_reviews, tokenize
 from .evaluation import Evaluation, evaluate
 from .files import load_adapter, save_adapter
@@ -48,6 +50,15 @@ from .variants import Variant, VeRA
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 (the order is the reader's)
+    # chapter 01
+    "Shape",
+    "SHAPES",
+    "training_bytes",
+    "Bytes",
+    "trained_parameters",
+    "layer_activations",
+    "flops_per_token",
+    "hours",
     # chapters 03 and 04
     "add_adapters",
     "BottleneckAdapter",
@@ -126,4 +137,8 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "loftq",
     "NF4Linear",
     "QLoRALinear",
+    # chapter 19
+    "audit",
+    "Audit",
+    "Finding",
 ]

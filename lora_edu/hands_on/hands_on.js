@@ -1,6 +1,7 @@
 // The one entry for every figure, by the contract of anywidget: render({ model, el }) draws into an element and returns
 // what undoes it. `model` is the widget's model where there is a kernel, and a small stand-in on a page without one.
 
+import { calculator } from "./calculator.js";
 import { h } from "./dom.js";
 import { rankLab } from "./rank_lab.js";
 import { rankSlider } from "./rank_slider.js";
@@ -8,6 +9,7 @@ import { svdEllipse } from "./svd_ellipse.js";
 import { updateSpectra } from "./update_spectra.js";
 
 const FIGURES = {
+  calculator,
   "rank-lab": rankLab,
   "rank-slider": rankSlider,
   "svd-ellipse": svdEllipse,

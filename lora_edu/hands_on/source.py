@@ -14,7 +14,7 @@ MODULES = (
     *("maths", "dom", "plot"),
     *("bars", "columns", "rank_lab"),
     *("steps", "plane", "svd_ellipse"),
-    *("rank_slider", "update_spectra", "hands_on"),
+    *("rank_slider", "update_spectra", "calculator", "hands_on"),
 )
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
