@@ -13,6 +13,7 @@ A ratio below 1 means that `lora_edu` takes less; `bench_timing.py` says how two
 
 import argparse
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import bench_files
@@ -62,7 +63,7 @@ def main() -> None:
     above = [f"  {row['ratio']:.3f}  {row['part']}, {row['name']}" for row in rows if row["ratio"] > 1]
     print(f"\n{len(above)} of {len(rows)} ratios are above 1.00", *above, sep="\n")
     if rows and arguments.record:
-        command = "python tests/bench.py --record" + (f" --only {' '.join(chosen)}" if chosen != list(PARTS) else "")
+        command = " ".join(["python tests/bench.py", *sys.argv[1:]])
         others = {name: importlib.metadata.version(name) for name in ("peft", "loralib", "scikit-learn")}
         settings = {"threads": arguments.threads, "seconds": arguments.seconds, "others": others}
         record(RESULTS, rows, command=command, seeds=[0], **settings)

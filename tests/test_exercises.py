@@ -121,7 +121,7 @@ def test_a_call_instead_of_a_function_is_refused_with_the_reason():
 
 
 def test_an_unknown_key_is_refused_with_the_known_ones():
-    with pytest.raises(KeyError, match=r"no exercise '99.1'; there are 05.1, 05.2"):
+    with pytest.raises(KeyError, match=r"no exercise '99.1'; there are 01.1, 01.2"):
         check("99.1", lambda: 1)
 
 
