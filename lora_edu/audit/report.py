@@ -46,10 +46,13 @@ class Audit:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        colours = {"holds": "#21875f", "fails": "#d13b32", "not asked": "#6b7280"}
+        # White on a ground of its own, so that it is as legible on a dark page as on a light one.
+        grounds = {"holds": "#17694b", "fails": "#b3261e", "not asked": "#5b6470"}
+        chip = "color:#fff;padding:0 .4em;border-radius:.2em"
         rows = "".join(
-            f'<tr><td>{html.escape(f.invariant)}</td><td style="color:{colours[f.verdict]};white-space:nowrap">'
-            f"<b>{f.verdict}</b></td><td>{html.escape(f.shown)}</td><td>{shown(f.tolerance)}</td>"
+            f'<tr><td>{html.escape(f.invariant)}</td><td style="white-space:nowrap">'
+            f'<b style="background:{grounds[f.verdict]};{chip}">{f.verdict}</b></td>'
+            f"<td>{html.escape(f.shown)}</td><td>{shown(f.tolerance)}</td>"
             f'<td style="text-align:left;min-width:15em">{html.escape(f.reading)}</td></tr>'
             for f in self.findings
         )
