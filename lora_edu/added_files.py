@@ -22,6 +22,7 @@ from .peft_config import CONFIG_NAME, AdapterFileError, read_json
 from .peft_format import PREFIX, WEIGHTS_NAME, read_tensors
 from .prefix import add_prefix
 from .prompt import add_prompt
+from .whole_modules import check_fits
 
 METHODS: dict[str, Callable[..., nn.Module]] = {
     "adapters": add_adapters,
@@ -124,10 +125,4 @@ def _check(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     if missing := sorted(own - set(tensors)):
         raise AdapterFileError(f"{WEIGHTS_NAME} has no {missing[0]!r}, which the method trains")
     for name, tensor in tensors.items():
-        if name not in state:
-            raise AdapterFileError(f"{WEIGHTS_NAME} has a tensor {name!r}, which the model has not")
-        if tensor.shape != state[name].shape or tensor.dtype.is_floating_point != state[name].dtype.is_floating_point:
-            raise AdapterFileError(
-                f"{name!r} has shape {tuple(tensor.shape)} and dtype {tensor.dtype}; "
-                f"the model's has {tuple(state[name].shape)} and {state[name].dtype}"
-            )
+        check_fits(name, tensor, state)

@@ -1,6 +1,6 @@
 """Modules that are trained whole beside the factors, such as a new head: found, and checked against a file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,18 +34,23 @@ def check_whole_modules(
     for name, tensor in others.items():
         if not is_inside(name, names):
             raise AdapterFileError(f"{WEIGHTS_NAME} has a tensor {name!r} that belongs to no module of the model")
-        if name not in state:
-            raise AdapterFileError(f"{WEIGHTS_NAME} has a tensor {name!r}, which the model has not")
-        if tensor.shape != state[name].shape or tensor.dtype.is_floating_point != state[name].dtype.is_floating_point:
-            raise AdapterFileError(
-                f"{name!r} has shape {tuple(tensor.shape)} and dtype {tensor.dtype}; "
-                f"the model's has {tuple(state[name].shape)} and {state[name].dtype}"
-            )
+        check_fits(name, tensor, state)
     for whole in names:
         for key in model.get_submodule(whole).state_dict():
             if f"{whole}.{key}" not in others:
                 raise AdapterFileError(f"{CONFIG_NAME} saves module {whole!r}, but {WEIGHTS_NAME} has no {whole}.{key}")
     return names
+
+
+def check_fits(name: str, tensor: Tensor, state: Mapping[str, Tensor]) -> None:
+    """Raise AdapterFileError unless the model's state has a tensor of this name, shape and kind of number."""
+    if name not in state:
+        raise AdapterFileError(f"{WEIGHTS_NAME} has a tensor {name!r}, which the model has not")
+    if tensor.shape != state[name].shape or tensor.dtype.is_floating_point != state[name].dtype.is_floating_point:
+        raise AdapterFileError(
+            f"{name!r} has shape {tuple(tensor.shape)} and dtype {tensor.dtype}; "
+            f"the model's has {tuple(state[name].shape)} and {state[name].dtype}"
+        )
 
 
 def modules_trained_whole(model: nn.Module) -> list[str]:
