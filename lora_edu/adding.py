@@ -10,7 +10,7 @@ from torch import nn
 
 from .added import Added, Record, added_layers, keep_record, record_of, refuse_other_methods
 from .inject import lora_layers, replace_modules
-from .targets import adapter_for, as_tuple, select_modules
+from .targets import adapter_for, is_inside, select_modules
 
 
 def add(
@@ -29,8 +29,8 @@ def add(
     raises, with the name of its module before it. The model is then as it was.
     """
     check_plain(model)
-    saved = whole_modules(model, modules_to_save)
-    names = [name for name in makers if not any(name == s or name.startswith(s + ".") for s in saved)]
+    saved = select_modules(model, modules_to_save)
+    names = [name for name in makers if not is_inside(name, saved)]
     if not names:
         raise ValueError(
             f"everything that is selected ({method}) is in one of modules_to_save, which are trained whole"
@@ -86,10 +86,6 @@ def check_plain(model: nn.Module) -> None:
         raise ValueError("the model has LoRA layers already: remove_lora(model) first")
     if isinstance(model, Added) or adapter_for(model):
         raise ValueError(f"the model is itself a {type(model).__name__}, with no layer inside that could be replaced")
-
-
-def whole_modules(model: nn.Module, patterns: str | Iterable[str]) -> list[str]:
-    return [name for pattern in as_tuple(patterns) for name in select_modules(model, pattern)]
 
 
 def freeze(model: nn.Module, record: Record) -> None:

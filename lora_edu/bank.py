@@ -21,7 +21,7 @@ from .layers import LoRALayer
 from .mixtures import Mixture, Rows, mixed, parts_of, plain_layer
 from .peft_config import read_config
 from .sums import best_pair, change, one_pair
-from .targets import as_tuple, select_modules
+from .targets import select_modules
 from .whole_modules import modules_named
 
 Adapter = dict[nn.Module, nn.Module]  # what stands in a place of the plain model → what the adapter puts there
@@ -52,8 +52,7 @@ class AdapterBank:
     ) -> nn.Module:
         """A new adapter, put in use and ready to train; the arguments are those of `add_lora`."""
         self._check_new(name)
-        endings = as_tuple(settings.get("modules_to_save", ()))
-        whole = [path for ending in endings for path in select_modules(self.model, ending)]
+        whole = select_modules(self.model, settings.get("modules_to_save", ()))
         return self._place_new(name, whole, lambda: add_lora(self.model, targets, r, alpha, dropout, **settings))
 
     def load(self, name: str, folder: str | os.PathLike[str]) -> nn.Module:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from torch import nn
 
 from .added import Record
-from .adding import check_plain, freeze, set_parameter, whole_modules
-from .whole_modules import is_inside
+from .adding import check_plain, freeze, set_parameter
+from .targets import is_inside, select_modules
 
 
 def add_bitfit(model: nn.Module, modules_to_save: str | Iterable[str] = ()) -> nn.Module:
@@ -23,7 +23,7 @@ def add_bitfit(model: nn.Module, modules_to_save: str | Iterable[str] = ()) -> n
     method, or a name matches nothing.
     """
     check_plain(model)
-    saved = whole_modules(model, modules_to_save)
+    saved = select_modules(model, modules_to_save)
     biases = {name: p for name, p in model.named_parameters(remove_duplicate=False) if _is_bias(name)}
     if not biases:
         raise ValueError("the model has no biases, so BitFit would train nothing")

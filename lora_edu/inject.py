@@ -12,7 +12,7 @@ from .added import added_layers, refuse_other_methods
 from .family import variant_named
 from .layers import LoRALayer
 from .other_layers import merged_layer
-from .targets import adapter_for, as_tuple, select_layers, select_modules
+from .targets import adapter_for, is_inside, select_layers, select_modules
 from .variants import Variant
 
 _FLAGS = "_requires_grad_before_lora"  # on the model: name → requires_grad, for `remove_lora`
@@ -50,8 +50,8 @@ def add_lora(
     """
     if lora_layers(model):
         raise ValueError("the model has LoRA layers already: remove_lora(model) first, or add all targets in one call")
-    saved = [name for pattern in as_tuple(modules_to_save) for name in select_modules(model, pattern)]
-    names = [n for n in select_layers(model, targets) if not any(n == s or n.startswith(s + ".") for s in saved)]
+    saved = select_modules(model, modules_to_save)
+    names = [name for name in select_layers(model, targets) if not is_inside(name, saved)]
     if not names:
         raise ValueError(
             f"every layer that targets={targets!r} selects is one of modules_to_save, which are trained whole"

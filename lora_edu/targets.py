@@ -46,12 +46,20 @@ def select_layers(model: nn.Module, targets: str | Iterable[str]) -> list[str]:
     return [name for name in available if name in selected]
 
 
-def select_modules(model: nn.Module, pattern: str) -> list[str]:
-    names = [name for name, _ in model.named_modules() if name]
-    found = [name for name in names if name == pattern or name.endswith("." + pattern)]
-    if not found:
-        raise ValueError(f"modules_to_save: no module is called {pattern!r}{_did_you_mean(pattern, names)}")
-    return found
+def select_modules(model: nn.Module, endings: str | Iterable[str]) -> list[str]:
+    """Names of the modules that `modules_to_save` means. Raises ValueError for an entry that no module's name has."""
+    names, selected = [name for name, _ in model.named_modules() if name], list[str]()
+    for ending in as_tuple(endings):
+        found = [name for name in names if _is_named(ending, name)]
+        if not found:
+            raise ValueError(f"modules_to_save: no module is called {ending!r}{_did_you_mean(ending, names)}")
+        selected += found
+    return selected
+
+
+def is_inside(name: str, modules: Iterable[str]) -> bool:
+    """Whether the name is that of one of the modules, or of something in it; everything is inside the model, ""."""
+    return any(name == module or name.startswith(f"{module}.") or not module for module in modules)
 
 
 def as_tuple(patterns: str | Iterable[str]) -> tuple[str, ...]:

@@ -8,15 +8,12 @@ from torch import Tensor, nn
 from .inject import lora_layers
 from .peft_config import CONFIG_NAME, AdapterFileError
 from .peft_format import WEIGHTS_NAME
+from .targets import is_inside
 
 
 def modules_named(model: nn.Module, endings: list[str]) -> list[str]:
     """Names of the modules that peft's modules_to_save means: like peft, it asks for no dot before the ending."""
     return [name for name, _ in model.named_modules() if name.endswith(tuple(endings))]
-
-
-def is_inside(name: str, modules: list[str]) -> bool:
-    return any(name == module or name.startswith(f"{module}.") or not module for module in modules)
 
 
 def check_whole_modules(
