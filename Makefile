@@ -19,7 +19,7 @@ FILES ?= 10000
 SEED ?= 0
 SOURCES := $(CHAPTERS) $(PAGES) $(shell find book lora_edu -type f -not -path '*/node_modules/*' -not -path '*/__pycache__/*')
 
-.PHONY: help book serve test fuzz verify mutate lint lab execute bench clean
+.PHONY: help book serve test fuzz verify mutate lint lab execute gpu-results bench clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,7 @@ help:
 	@echo "make verify    decide every statement of mathematics; CHAPTER=chapters/07_svd.ipynb for one chapter"
 	@echo "make mutate    make slips in the book and count how many the verification notices; N=300 for fewer"
 	@echo "make execute   run all chapters again and keep their outputs; CHAPTER=chapters/07_svd.ipynb for one"
+	@echo "make gpu-results  the larger runs of the chapters, on the GPU that is here, into book/results"
 	@echo "make bench     time lora_edu against peft, loralib and scikit-learn"
 	@echo "make lint      check style and types only"
 	@echo "make clean     remove what was built; keep $(VENV)"
@@ -75,6 +76,9 @@ lab: $(VENV)/.assets
 
 execute: $(VENV)/.assets
 	$(BIN)/python book/execute.py $(CHAPTER)
+
+gpu-results: $(VENV)/.assets
+	$(BIN)/python book/gpu_results.py $(CHAPTERS)
 
 bench: $(VENV)/.assets
 	$(BIN)/python tests/bench.py

@@ -2,8 +2,12 @@
 
 import datetime
 import json
+import re
 from pathlib import Path
 
+import gpu_results
+import jsonschema
+import nbformat
 import pytest
 import torch
 
@@ -38,12 +42,78 @@ def test_a_result_without_its_origin_is_not_shown(tmp_path, missing):
         load_results(path)
 
 
+RECORDS = sorted(gpu_results.RESULTS.glob("*.json"))
+CHAPTERS = sorted((gpu_results.ROOT / "chapters").glob("*.ipynb"))
+
+
 def test_every_recorded_result_of_the_book_says_where_it_comes_from():
-    paths = list((Path(__file__).parent.parent / "book" / "results").glob("*.json"))
-    assert paths
-    for path in paths:
+    assert RECORDS
+    for path in RECORDS:
+        gpu_results.check_record(path)
         content = load_results(path)
         assert content["settings"]["seeds"] == sorted({row["seed"] for row in content["rows"]})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content["provenance"].pop("driver"),
+        lambda content: content["provenance"].update(date="yesterday"),
+        lambda content: content["provenance"]["versions"].pop("torch"),
+        lambda content: content["settings"].update(seeds=[]),
+        lambda content: content["rows"][0].pop("seed"),
+        lambda content: content["rows"][0].update(accuracy=float("nan")),
+        lambda content: content.update(comment="by hand"),
+    ],
+)
+def test_a_record_that_the_schema_does_not_allow_is_refused(tmp_path, damage):
+    path = tmp_path / "sweep.json"
+    record(path, ROWS, command="make sweep", seeds=[0, 1], epochs=2)
+    gpu_results.check_record(path)
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(jsonschema.ValidationError):
+        gpu_results.check_record(path)
+
+
+def test_every_chapter_with_a_record_of_its_own_is_run_on_a_gpu():
+    commands = {load_results(path)["provenance"]["command"] for path in RECORDS}
+    recorded = {int(number) for command in commands for number in re.findall(r"run chapter (\d+) with LARGE", command)}
+    assert recorded
+    assert {int(path.name[:2]) for path in CHAPTERS if gpu_results.has_larger_run(path)} == recorded
+
+
+def test_without_a_gpu_no_record_is_touched(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu_results, "run", lambda path: pytest.fail("a chapter was run"))
+    assert gpu_results.main([str(path) for path in CHAPTERS]) == 2
+    assert "no GPU here" in capsys.readouterr().out
+
+
+def test_on_a_gpu_the_larger_runs_are_recorded_and_the_notebooks_left_alone(tmp_path, monkeypatch, capsys):
+    """With a small chapter in place of a real one, and a GPU that is only said to be there."""
+    results = tmp_path / "book" / "results"
+    results.mkdir(parents=True)
+    write = "record('book/results/99_small.json', [{'seed': 0, 'x': 1}], command='run chapter 99', seeds=[0])"
+    sources = {
+        "99_small": [gpu_results.SWITCH, f"from lora_edu.results import record\n{write}"],
+        "98_other": ["raise RuntimeError"],
+        "97_wrong": [gpu_results.SWITCH, "raise RuntimeError('out of memory')"],
+    }
+    for name, cells in sources.items():
+        cells = [nbformat.v4.new_code_cell(source) for source in ("import torch", *cells)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.ipynb")}
+    monkeypatch.setattr(gpu_results, "ROOT", tmp_path)
+    monkeypatch.setattr(gpu_results, "RESULTS", results)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert gpu_results.main([str(tmp_path / f"{name}.ipynb") for name in sources]) == 1
+    shown = capsys.readouterr().out
+    assert "98_other" not in shown and "97_wrong.ipynb: a cell failed" in shown and "out of memory" in shown
+    assert f"recorded: {Path('book', 'results', '99_small.json')}" in shown and "1 of 2 larger runs done" in shown
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.ipynb")} == before
 
 
 def test_there_must_be_something_to_record(tmp_path):
