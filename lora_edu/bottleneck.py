@@ -30,9 +30,9 @@ class BottleneckAdapter(Added):
     `down` holds W_down (m, d) and b_down (m,), `up` holds W_up (d, m) and b_up (d,): 2md + d + m numbers. In
     parallel, W_down is (m, in) and reads x.
 
-    It starts as the identity: `up` is zero, and W_down is drawn as LoRA's A, which is the start of He et al. Houlsby
-    et al. draw both from a narrow normal distribution (in their code truncated, of standard deviation 0.001, with
-    zero biases), which is near the identity, but not quite.
+    It starts as the identity: `up` is zero, and W_down is drawn as LoRA's A, which is the start of He et al. (§A.3).
+    Houlsby et al. draw both from a narrow normal distribution, truncated at two standard deviations: 0.01 in the paper
+    (§3.6), 0.001 by default in their code, with zero biases. That is near the identity, but not quite.
     """
 
     def __init__(

@@ -34,19 +34,25 @@ def evaluate(
 ) -> Evaluation:
     """Mean loss and accuracy of `model` on `data`, in evaluation mode; every module's mode is put back afterwards.
 
-    Raises ValueError if the data is empty or its tensors have different lengths.
+    Both are means over all predictions that count: sentences for a classifier, labelled tokens for a language model.
+
+    Raises ValueError if the data is empty, its tensors have different lengths, or no prediction counts.
     """
     check_data("data", data)
     device = next(model.parameters()).device
-    total, right, n = 0.0, 0, len(data["labels"])
+    total, right, counted, n = 0.0, 0, 0, len(data["labels"])
     # Sentences of like length together, so that little is computed on padding.
     order = data["attention_mask"].sum(dim=1).argsort(stable=True) if "attention_mask" in data else torch.arange(n)
     with mode(model, training=False):
         for rows in torch.split(order, batch_size):
             loss, hits = objective(model, {key: value.to(device) for key, value in take_rows(data, rows).items()})
-            total += loss.item() * len(rows)
-            right += int(hits.sum())
-    return Evaluation(total / n, right / n)
+            if hits.numel():  # a batch where nothing counts has no mean
+                total += loss.item() * hits.numel()
+                right += int(hits.sum())
+                counted += hits.numel()
+    if not counted:
+        raise ValueError("no prediction of the data counts: every label is to be ignored")
+    return Evaluation(total / counted, right / counted)
 
 
 @contextlib.contextmanager

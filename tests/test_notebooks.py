@@ -122,6 +122,15 @@ def test_has_one_title_and_the_sections_that_every_chapter_has(chapter):
         assert part in prose, f"no {part!r}"
 
 
+def test_no_line_of_prose_begins_with_a_comment(chapter):
+    """Such a line is HTML to Markdown: what stands behind the comment is neither typeset nor verified."""
+    for cell in chapter.cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^```.*?^```", "", cell.source, flags=re.DOTALL | re.MULTILINE)
+            found = re.search(r"^<!--(?:(?!-->).)*-->(?!\s*(?:<!--|$)).*", prose, flags=re.MULTILINE)
+            assert not found, f"cell {cell.id}: {found[0][:100]!r}"
+
+
 def test_has_a_stub_and_a_solution_for_each_exercise(path, chapter):
     from lora_edu.exercises import EXERCISES
 

@@ -18,7 +18,7 @@ from lora_edu.checkpoints import fingerprint
 from lora_edu.evaluation import classification, mode
 from lora_edu.memory import PeakMemory
 from lora_edu.progress import progress_bar
-from lora_edu.training import _lr_factor
+from lora_edu.training import lr_factor
 
 
 class Bag(nn.Module):
@@ -146,12 +146,12 @@ def test_batches_skipped_on_resume_are_those_that_came_before():
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 1.0])
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(warmup):
     steps = 10
-    factors = [_lr_factor(step, steps, warmup) for step in range(steps)]
+    factors = [lr_factor(step, steps, warmup) for step in range(steps)]
     rising = max(1, round(warmup * steps))
     assert factors[:rising] == pytest.approx([(i + 1) / rising for i in range(rising)])
     assert factors[rising:] == pytest.approx([1 - i / (steps - rising) for i in range(steps - rising)])
-    assert max(factors) == 1 and min(factors) > 0 and _lr_factor(steps, steps, warmup) == 0
-    assert _lr_factor(0, 1, warmup) == 1  # one step, at full rate
+    assert max(factors) == 1 and min(factors) > 0 and lr_factor(steps, steps, warmup) == 0
+    assert lr_factor(0, 1, warmup) == 1  # one step, at full rate
 
 
 def test_the_update_is_adamw_at_the_scheduled_rate():

@@ -5,17 +5,19 @@ least three mistakes that people really make, each with its own diagnosis.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from . import ch01, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13, ch14, ch15, ch16, ch19
 from .engine import Exercise, Mistake, Verdict, judge
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "Verdict", "check"]
 
+CHAPTERS = 20
+
 EXERCISES: dict[str, Exercise] = {
     exercise.key: exercise
-    for chapter in (ch01, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13, ch14, ch15, ch16, ch19)
-    for exercise in chapter.EXERCISES
+    for module in (import_module(f".ch{number:02d}", __name__) for number in range(1, CHAPTERS + 1))
+    for exercise in module.EXERCISES
 }
 
 

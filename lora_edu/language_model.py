@@ -1,0 +1,36 @@
+"""The language model of the book, loaded with no network: SmolLM2-135M-Instruct, a real model of Llama's kind.
+
+Next: `chat`, which turns questions and answers into what it trains on.
+"""
+
+from typing import Any
+
+import torch
+
+from .assets import find
+
+
+def load_language_model(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """SmolLM2-135M-Instruct (30 layers, width 576, 134.5 million parameters) and its tokenizer with a chat template.
+
+    Token ids (batch, length) ↦ logits (batch, length, 49,152). The weights were packed in four bits when they were
+    published in a package, and are unpacked here (see `gguf_model`). The model is in evaluation mode, on the CPU.
+
+    Raises FileNotFoundError with the command to run if the weights are not fetched yet, TypeError for a `dtype` that
+    is no floating-point type.
+    """
+    if not dtype.is_floating_point:
+        raise TypeError(f"dtype={dtype} is no floating-point type; take torch.float32, torch.bfloat16 or torch.float16")
+    folder = find("smollm2")
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # here, because transformers takes seconds to load
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # two seconds of it would stay in a notebook
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    model.train(False)
+    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
