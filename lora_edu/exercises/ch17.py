@@ -1,4 +1,4 @@
-"""Exercises of chapter 17: labels of an answer, positions and mask of a packed row, a weighted mean, utilisation."""
+"""Exercises of chapter 17: labels of an answer, positions and mask of a packed row, a weighted mean, utilization."""
 
 from collections.abc import Iterator
 
@@ -159,7 +159,7 @@ _UTILIZATION_MISTAKES = (
     ),
     Mistake(
         lambda tokens, seconds, flops, peak: seconds * peak / (tokens * flops),
-        "you have the ratio upside down: a utilisation is at most 1.",
+        "you have the ratio upside down: a utilization is at most 1.",
     ),
     Mistake(
         lambda tokens, seconds, flops, peak: 3 * tokens * flops / seconds / peak,
@@ -177,5 +177,5 @@ EXERCISES = [
     Exercise("17.2", "positions in a packed row", positions, _position_cases, _POSITION_MISTAKES),
     Exercise("17.3", "who sees whom", sees, _mask_cases, _MASK_MISTAKES),
     Exercise("17.4", "the gradient of all pieces", gradient_of_all, _gradient_cases, _GRADIENT_MISTAKES),
-    Exercise("17.5", "utilisation", utilization, _utilization_cases, _UTILIZATION_MISTAKES),
+    Exercise("17.5", "utilization", utilization, _utilization_cases, _UTILIZATION_MISTAKES),
 ]
