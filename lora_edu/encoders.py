@@ -10,7 +10,7 @@ from urllib.request import getproxies
 import torch
 from torch import nn
 
-from .models import TextClassifier, load_text_classifier
+from .models import TextClassifier, load_text_classifier, without_progress_bar
 
 PACKAGED = "minilm"
 
@@ -40,19 +40,18 @@ def load_base(name: str, classes: int, seed: int = 0) -> tuple[TextClassifier, A
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
-        encoder = AutoModel.from_pretrained(name, use_safetensors=True, local_files_only=offline).float()
+        with without_progress_bar():
+            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
+            encoder = AutoModel.from_pretrained(name, use_safetensors=True, local_files_only=offline).float()
     except Exception as error:  # transformers raises many kinds, and so do the libraries below it
         where = "the folder" if folder.is_dir() else "the hub: is the name right, and the network there?"
         reason = " ".join(str(error).split()).partition(". ")[0][:160]
         raise ModelError(f"model {name!r} cannot be read from {where} ({type(error).__name__}: {reason})") from None
     finally:
         logging.set_verbosity(before)
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return _with_head(name, encoder, tokenizer, classes, seed), tokenizer
 
 

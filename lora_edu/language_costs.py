@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from .layers import LoRALayer
+from .qlora import NF4Linear
 from .report import summary
 
 
@@ -89,7 +90,7 @@ def language_model_flops(model: Any, length: int) -> tuple[int, int]:
     """
     config = model.config
     frozen = sum(p.numel() for p in _matrices(model) if not p.requires_grad)
-    packed = sum(m.in_features * m.out_features for m in model.modules() if type(m).__name__ == "NF4Linear")
+    packed = sum(m.in_features * m.out_features for m in model.modules() if isinstance(m, NF4Linear))
     trained = sum(p.numel() for p in _matrices(model) if p.requires_grad)
     attention = 4 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * length
     return 2 * (frozen + packed + trained) + attention, 2 * (frozen + packed) + 4 * trained + 2 * attention

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .assets import find
+from .models import without_progress_bar
 
 
 def load_language_model(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -23,14 +24,8 @@ def load_language_model(dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
         raise TypeError(f"dtype={dtype} is no floating-point type; take torch.float32, torch.bfloat16 or torch.float16")
     folder = find("smollm2")
     from transformers import AutoModelForCausalLM, AutoTokenizer  # here, because transformers takes seconds to load
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # two seconds of it would stay in a notebook
-    try:
+    with without_progress_bar():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     model.train(False)
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -1,5 +1,7 @@
 """The pretrained model of the book, loaded with no network: MiniLM, a real BERT encoder, with a new head."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,6 +27,20 @@ class TextClassifier(nn.Module):
         weights = attention_mask.unsqueeze(-1).to(tokens.dtype)
         logits: Tensor = self.classifier((tokens * weights).sum(dim=1) / weights.sum(dim=1))
         return logits
+
+
+@contextlib.contextmanager
+def without_progress_bar() -> Iterator[None]:
+    """Load with transformers in silence, whose bar would stay in a notebook; afterwards it is shown as before."""
+    from transformers.utils import logging  # here, because transformers takes seconds to load
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def load_text_classifier(classes: int = 2, seed: int = 0) -> tuple[TextClassifier, Any]:
