@@ -223,6 +223,16 @@ def test_page_fits_a_phone(visited):
             .map(e => e.outerHTML.slice(0, 160)).slice(0, 3); }"""
     )
     assert not wide
+    # No formula is cut off: what is wider than its box scrolls in it.
+    # The page looks for such formulas when the window has its new size: in the frame that is drawn then.
+    tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    cut = tab.evaluate(
+        """() => [...document.querySelectorAll('span.math')].filter(e => {
+          const drawn = e.querySelector('mjx-math');
+          return drawn && drawn.getBoundingClientRect().width > e.clientWidth + 5
+            && getComputedStyle(e).overflowX !== 'auto'; }).map(e => e.textContent.slice(0, 80)).slice(0, 3)"""
+    )
+    assert not cut
 
 
 def test_the_address_without_a_page_leads_to_the_front_page(open_page):
