@@ -20,6 +20,9 @@ from verified_math.numerals import numerals
 from verified_math.session import Session
 from verified_math.tokens import Unparsed
 
+from lora_edu import exact
+from lora_edu.statements import made_statements
+
 ROOT = Path(__file__).resolve().parent.parent
 rng = np.random.default_rng(0)
 thin = rng.standard_normal((6, 4))
@@ -314,6 +317,12 @@ def test_products_are_not_commuted_and_shapes_must_fit():
     assert "does not fit" in check("A A = C", names)[0].detail
 
 
+@pytest.mark.parametrize("noise", [1.19e-16, -1.12e-16, -0.0])
+def test_a_verdict_shows_no_digits_that_are_only_rounding(noise):
+    names = {"A": np.array([[3.0, noise], [1e-9, 2.0]]), "B": np.array([[3.0, 0.0], [1e-9, 2.0]])}
+    assert check("A = B", names)[0].detail == "[[3, 0], [1e-09, 2]] = [[3, 0], [1e-09, 2]]"
+
+
 # prose
 
 
@@ -347,6 +356,11 @@ def test_numbers_in_prose_are_found(text, expected):
 @pytest.fixture(scope="module")
 def works():
     return load_works(ROOT / "book" / "references.bib", ROOT / "book" / "quoted.yml")
+
+
+@pytest.fixture(autouse=True)
+def _without_the_statements_of_other_tests():
+    made_statements()
 
 
 def verdicts(works, markdown, names, next_code="", code_names=None):
@@ -433,9 +447,6 @@ def test_a_general_equation_is_tried_on_many_inputs(works):
 
 
 def test_numbers_in_the_description_of_a_figure_need_evidence(works):
-    from lora_edu.statements import made_statements
-
-    made_statements()  # those of other tests
     for given, expected in [
         (["A"], ["true"]),
         (["A + 1"], ["false"]),
@@ -448,10 +459,6 @@ def test_numbers_in_the_description_of_a_figure_need_evidence(works):
 
 
 def test_a_statement_in_code_that_is_not_as_expected_fails(works):
-    from lora_edu import exact
-    from lora_edu.statements import made_statements
-
-    made_statements()
     session = Session("06_rank", {}, works)
     exact("two and two", 4, 4)
     exact("two and three", 5, 4)
@@ -492,6 +499,15 @@ def test_the_command_passes_a_true_chapter_and_fails_a_false_one(tmp_path):
     bad = command("verified_math", notebook(tmp_path, code, ("m", r"Then $G = A^T A$ has $\operatorname{tr} G = 56$.")))
     assert bad.returncode == 1
     assert "FALSE" in bad.stdout and r"\operatorname{tr} G = 56" in bad.stdout and "55 = 56" in bad.stdout
+
+
+def test_what_the_prose_draws_does_not_change_what_the_next_cell_draws(tmp_path):
+    seeds = "import random\nimport numpy as np\nimport torch\nrandom.seed(0), np.random.seed(0), torch.manual_seed(0)"
+    draw = "random.random(), np.random.rand(), torch.rand(1).item()"
+    prose = "<!-- let u = random.random() + np.random.rand() + torch.rand(1).item() -->\n\nNow $0 < u$."
+    cells = [("c", f"{seeds}\nexpected = {draw}"), ("c", seeds), ("m", prose), ("c", f"assert ({draw}) == expected")]
+    result = command("verified_math", notebook(tmp_path, *cells))
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_command_fails_when_a_cell_fails_or_a_chapter_is_missing(tmp_path):

@@ -384,16 +384,21 @@ def _in_space(value: Any, space: Space, evaluator: Evaluator) -> tuple[bool, str
 
 
 def show(value: Any) -> str:
-    """A value in a few characters: six digits a number, at most four rows and columns."""
+    """A value in a few characters: eight digits a number, at most four rows and columns.
+
+    A float that is only rounding beside the largest of its matrix is shown as 0: its digits differ between machines.
+    """
     if isinstance(value, Eye):
         return "I" if value.factor == 1 else f"{show(value.factor)} I"
     if is_matrix(value):
         rows, columns = shape(value)
         if rows > 4 or columns > 4:
             return f"[{rows} × {columns}]"
-        return (
-            "[" + ", ".join("[" + ", ".join(show(value[i, j]) for j in range(columns)) + "]" for i in range(rows)) + "]"
-        )
+        table = [[value[i, j] for j in range(columns)] for i in range(rows)]
+        floats = [abs(entry) for row in table for entry in row if isinstance(entry, float | complex)]
+        noise = 1e-13 * max(floats, default=0.0)
+        shown = [[0.0 if isinstance(x, float | complex) and abs(x) <= noise else x for x in row] for row in table]
+        return "[" + ", ".join("[" + ", ".join(show(x) for x in row) + "]" for row in shown) + "]"
     if isinstance(value, sympy.Expr):
         text = str(value)
         if value.is_Integer or value.free_symbols or (len(text) <= 14 and not value.is_Number):
