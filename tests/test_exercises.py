@@ -10,8 +10,11 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
+from lora_edu.bottleneck import BottleneckAdapter
 from lora_edu.exercises import EXERCISES, Exercise, Mistake, check
+from lora_edu.exercises.counts import adapter_numbers
 from lora_edu.exercises.engine import judge, same
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.ipynb"))
@@ -125,6 +128,107 @@ def test_an_unknown_key_is_refused_with_the_known_ones():
         check("99.1", lambda: 1)
 
 
+# --- what learners write --------------------------------------------------------------------------------------------
+
+
+def whole_groups(count=round, last=lambda own, n: own[len(own) - n :], out=list):
+    def rows_for_test(groups, labels, share):
+        taken = []
+        for label in set(labels):
+            own = list(dict.fromkeys(g for g, its in zip(groups, labels, strict=True) if its == label))
+            taken += last(own, count(share * len(own)))
+        return out(row for row, group in enumerate(groups) if group in taken)
+
+    return rows_for_test
+
+
+def words_in(text):
+    return tuple(re.findall(r"\w+", text.lower()))
+
+
+OTHER_WAYS = {
+    "a NumPy word": ("02.1", lambda parts: np.str_(EXERCISES["02.1"].solution(parts))),
+    "a NumPy float": ("02.2", lambda L, d, m, n: np.float64(L) * (d * m + m + m * d + d + n * d + n * d)),
+    "a loop over layers": ("02.2", lambda L, d, m, n: sum(2 * m * d + d + m + 2 * n * d for _ in range(L))),
+    "a tensor": ("02.2", lambda L, d, m, n: torch.tensor(L * (2 * m * d + d + m + 2 * n * d))),
+    "an if at one half": ("02.3", lambda n, share: 8 * round(share * n) if share < 0.5 else 4 * n),
+    "half rounded up": ("02.3", lambda n, share: min(8 * int(share * n + 0.5), 4.0 * n)),
+    "a sum over layers": ("02.4", lambda b, s, L, d, h: sum(4 * b * s * (11 * d + 3 * h * s) for _ in range(L))),
+    "diagonal matrices": ("02.5", lambda W, b, ell: [np.diag(ell) @ W, np.diag(ell) @ b]),
+    "tensors in a pair": ("02.5", lambda W, b, ell: (torch.tensor((W.T * ell).T), torch.tensor(ell * b))),
+    "lists of lists": ("02.5", lambda W, b, ell: ((ell[:, None] * W).tolist(), (ell * b).tolist())),
+    "row by row": ("03.1", lambda h, D, b, U, c: [x + U @ np.where(D @ x + b > 0, D @ x + b, 0) + c for x in h]),
+    "a search": ("03.3", lambda n, L, d: max(m for m in range(1, 999) if 2 * L * (2 * m * d + d + m) <= n)),
+    "a sum over tokens": (
+        "03.4",
+        lambda G, H, D: sum(np.outer(g, np.tanh(D @ x)) for g, x in zip(G.T, H.T, strict=True)),
+    ),
+    "written out": ("03.5", lambda W, b, D, f, U, c: [W + U @ (D @ W), b + U @ (D @ b + f) + c]),
+    "a tuple of places": ("20.1", lambda texts: tuple([words_in(t) for t in texts].index(words_in(x)) for x in texts)),
+    "an array of places": (
+        "20.1",
+        lambda texts: np.array([[words_in(t) for t in texts].index(words_in(x)) for x in texts]),
+    ),
+    "an array of rows": ("20.2", whole_groups(out=lambda rows: np.array(list(rows)))),
+    "a list of rows": ("20.2", whole_groups()),
+    "a list of ends": ("20.3", lambda right, n: EXERCISES["20.3"].solution(right, n).tolist()),
+    "a tuple of ends": ("20.3", lambda right, n: tuple(EXERCISES["20.3"].solution(right, n))),
+    "a binomial test": ("20.5", lambda b, w: stats.binomtest(b, b + w).pvalue),
+}
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS)
+def test_a_right_answer_may_be_written_in_another_way(way):
+    verdict = check(*OTHER_WAYS[way])
+    assert verdict, verdict
+
+
+SLIPS = [
+    ("02.1", lambda parts: "hybrid" if len(parts) > 1 else EXERCISES["02.1"].solution(parts), "two adapters"),
+    ("02.1", lambda parts: EXERCISES["02.1"].solution(parts).capitalize(), "small letter"),
+    ("02.2", lambda L, d, m, n: L * (2 * m * d + m + 2 * n * d), "bias behind the bottleneck"),
+    ("02.2", lambda L, d, m, n: (L - 1) * (2 * m * d + d + m + 2 * n * d), "one layer too few"),
+    ("02.2", lambda L, d, m, n: [L * (2 * m * d + d + m + 2 * n * d)], "a list"),
+    ("02.2", lambda L, d, m, n: L * (2 * n * d + d + n + 2 * m * d), "exchanged"),
+    ("02.3", lambda n, share: min(8 * int(share * n), 4 * n), "down"),
+    ("02.3", lambda n, share: min(8 * math.ceil(share * n), 4 * n), "up"),
+    ("02.3", lambda n, share: min(8 * share * n, 4 * n), "a part of a parameter"),
+    ("02.3", lambda n, share: 8 * min(8 * round(share * n), 4 * n), "bits"),
+    ("02.4", lambda b, s, L, d, h: 32 * b * s * L * (11 * d + 3 * h * s), "bits"),
+    ("02.4", lambda b, s, L, d, h: 4 * b * s * L * (9 * d + 3 * h * s), "one row, kept once"),
+    ("02.4", lambda b, s, L, d, h: 4 * s * L * (11 * d + 3 * h * s), "one text"),
+    ("02.5", lambda W, b, ell: ell[:, None] * W, "weight alone"),
+    ("02.5", lambda W, b, ell: (ell * b, ell[:, None] * W), "exchanged"),
+    ("02.5", lambda W, b, ell: ((ell[:, None] * W).T, ell * b), "transpose"),
+    ("03.3", lambda n, L, d: (n // (2 * L) - d) // (2 * d), "bottleneck's bias"),
+    ("03.4", lambda G, H, D: H @ np.tanh(D @ G).T, "exchanged"),
+    ("03.5", lambda W, b, D, f, U, c: (W + U @ D @ W, b + U @ (D @ b + f)), "b_up"),
+    (
+        "20.1",
+        lambda texts: [[t.lower().strip(" .!?") for t in texts].index(x.lower().strip(" .!?")) for x in texts],
+        "ends",
+    ),
+    ("20.2", whole_groups(int), "rounded down"),
+    ("20.2", whole_groups(math.ceil), "rounded up"),
+    ("20.2", whole_groups(last=lambda own, n: own[-n:]), "own[-0:]"),
+    ("20.3", lambda right, n: stats.binomtest(right, n).proportion_ci(method="wilson"), "more digits"),
+    ("20.4", lambda score, share, seen: score - share * seen / (1 - share), "divided only"),
+    ("20.5", lambda better, worse: stats.binomtest(better, better + worse, alternative="greater").pvalue, "both"),
+]
+
+
+@pytest.mark.parametrize(("key", "slip", "told"), SLIPS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_slip_is_named_however_it_is_written(key, slip, told):
+    verdict = check(key, slip)
+    assert verdict.state == "failed" and told in verdict.message, verdict
+    assert verdict.message in [mistake.diagnosis for mistake in EXERCISES[key].mistakes]
+
+
+def test_the_numbers_of_an_adapter_are_those_of_the_real_one():
+    real = BottleneckAdapter(torch.nn.Linear(24, 16), bottleneck=5)
+    assert adapter_numbers(16, 5) == sum(p.numel() for part in (real.down, real.up) for p in part.parameters())
+
+
 # --- the engine --------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +287,9 @@ def test_interrupting_the_kernel_is_no_wrong_answer():
         (np.array([[1, 2]]), np.array([1, 2]), False),
         ((1, 2), (1, 2), True),
         ([1, 2], (1, 2), True),
+        (np.array([1, 2]), (1, 2), True),
+        (torch.tensor([[1.0, 2.0], [3.0, 4.0]]), [(1, 2), (3, 4)], True),
+        (np.array(1), (1,), False),
         ((1, 2, 3), (1, 2), False),
         (5, (1, 2), False),
         (np.float64(math.nan), 1.0, False),
@@ -190,6 +297,8 @@ def test_interrupting_the_kernel_is_no_wrong_answer():
         (True, True, True),
         (1, "1", False),
         ("x", 1.0, False),
+        ("1", 1.0, False),
+        (["1", "2"], np.array([1, 2]), False),
         (None, 1.0, False),
         (object(), 1.0, False),
         ({}, 1.0, False),
@@ -205,6 +314,7 @@ def test_equality_is_up_to_rounding_and_item_by_item(got, expected, equal):
         (torch.ones(2, 9), "an array of shape (2, 9)"),
         (np.array([[1.0, 2.5]]), "[[1. , 2.5]]"),
         ((1, 0.123456789), "(1, 0.123457)"),
+        ([1], "(1,)"),
         (np.float64(2), "2"),
         ("word", "word"),
         (torch.tensor(3.0), "3.0"),

@@ -2,133 +2,113 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from .engine import Case, Exercise, Mistake
 
+Array = np.ndarray  # also where a list or a tuple would do: an answer may then be any of the three
+Rule = Callable[..., Any]
 WORDS = ["well", "known", "film", "Dull", "plot", "not", "good", "actors"]
 
 
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
-def _first_with(key: Callable[[str], str]) -> Callable[[Sequence[str]], list[int]]:
-    def repeats(texts: Sequence[str]) -> list[int]:
-        first: dict[str, int] = {}
-        return [first.setdefault(key(text), row) for row, text in enumerate(texts)]
-
-    return repeats
+def _first_with(key: Callable[[str], Hashable]) -> Rule:
+    return lambda texts: np.array([[key(other) for other in texts].index(key(text)) for text in texts])
 
 
-repeats = _first_with(_words)
+repeats = _first_with(lambda text: tuple(_words(text)))
 
 
 def _repeats_cases(rng: np.random.Generator) -> Iterator[Case]:
-    yield (["A good film!", "a GOOD film", "Well-known plot.", "wellknown plot", "a good film", "A good film!"],)
+    known = ["Well-known plot.", "wellknown plot", "well known plot"]
+    yield (["A good film!", "a GOOD film", *known, "a good film", "Film: a good"],)
     for _ in range(3):
-        texts = [" ".join(rng.choice(WORDS, 2)) for _ in range(5)]
-        texts += [texts[0].upper(), texts[1] + "!", texts[2].replace(" ", ""), texts[0] + " ...", texts[3]]
-        yield (texts,)
+        a, b, c, d, e = (" ".join(rng.choice(WORDS, 2)) for _ in range(5))
+        yield ([a, b, c, d, e, a.upper(), b + "!", c.replace(" ", ""), a + "...", d.replace(" ", ", ")],)
 
 
-def _neighbours(texts: Sequence[str]) -> list[int]:
-    return [row - 1 if row and _words(texts[row]) == _words(texts[row - 1]) else row for row in range(len(texts))]
-
-
-def _last(texts: Sequence[str]) -> list[int]:
-    keys = [_words(text) for text in texts]
-    return [len(keys) - 1 - keys[::-1].index(key) for key in keys]
+def _among(pick: Callable[[list[int], int], int]) -> Rule:
+    """What `pick` makes of the rows with the same words as a row, and of this row itself."""
+    return lambda texts: np.array(
+        [pick(np.flatnonzero(repeats(texts) == own).tolist(), row) for row, own in enumerate(repeats(texts))]
+    )
 
 
 _REPEATS_MISTAKES = (
-    Mistake(
-        _first_with(lambda text: text), "you compared the texts letter by letter: capitals and punctuation differ."
-    ),
+    Mistake(_first_with(str), "you compared the texts letter by letter: capitals and punctuation differ."),
     Mistake(_first_with(str.lower), "you ignored capitals but not punctuation: “film!” is still not “film”."),
-    Mistake(
-        _first_with(lambda text: " ".join(re.findall(r"\w+", text))),
-        "you ignored punctuation but not capitals: “GOOD” is still not “good”.",
-    ),
-    Mistake(
-        _first_with(lambda text: "".join(re.findall(r"\w+", text.lower()))),
-        "you joined the words without a space: “well known” and “wellknown” are not the same words.",
-    ),
-    Mistake(_neighbours, "you compared each text with the one before it: a repetition may stand anywhere above."),
-    Mistake(_last, "you gave the last text with the same words; the first one is asked for."),
+    Mistake(_first_with(lambda t: tuple(re.findall(r"\w+", t))), "you kept capitals: “GOOD” is still not “good”."),
+    Mistake(_first_with(lambda t: "".join(_words(t))), "you joined the words: “well known” is not “wellknown”."),
+    Mistake(_first_with(lambda t: re.sub(r"[^\w\s]", "", t.lower())), "“well-known” became one word: it is two."),
+    Mistake(_first_with(lambda t: re.sub(r"[.,:!?]", "", t.lower())), "“well-known” kept its hyphen: it is two words."),
+    Mistake(_first_with(lambda t: t.lower().strip(".!?")), "you took punctuation off the ends of a text alone."),
+    Mistake(_among(lambda same, i: i - 1 if i - 1 in same else i), "you compared with the text before: look at all."),
+    Mistake(_among(lambda same, i: same[-1]), "you gave the last text with the same words: the first is asked for."),
+    Mistake(_among(lambda same, i: same[max(0, same.index(i) - 1)]), "you gave the nearest one above: give the first."),
+    Mistake(_among(lambda same, i: same[0] if same[0] < i else -1), "a text that repeats none gets its own place."),
+    Mistake(_among(lambda same, i: same[0] < i), "you said whether a text repeats one: say which one, by place."),
+    Mistake(lambda texts: repeats(texts) + 1, "you counted the places from one: the first text has the place 0."),
+    Mistake(lambda texts: np.unique(repeats(texts), return_inverse=True)[1], "you numbered the texts: give places."),
 )
 
 
-def _groups_of(groups: Sequence[int], labels: Sequence[int], label: int | None) -> list[int]:
-    return list(dict.fromkeys(g for g, own in zip(groups, labels, strict=True) if label is None or own == label))
+def _rows(groups: Sequence[int], chosen: Iterable[int]) -> Array:
+    return np.flatnonzero(np.isin(groups, list(chosen)))
 
 
-def _rows_in(groups: Sequence[int], chosen: set[int]) -> list[int]:
-    return [row for row, group in enumerate(groups) if group in chosen]
+def _split(count: Rule = round, take: Rule = lambda own, n: own[len(own) - n :], out: Rule = _rows) -> Rule:
+    def rows_for_test(groups: Sequence[int], labels: Sequence[int], share: float) -> Any:
+        chosen: list[int] = []
+        for label in set(labels):
+            own = list(dict.fromkeys(group for group, its in zip(groups, labels, strict=True) if its == label))
+            chosen += take(own, count(share * len(own)))
+        return out(groups, chosen)
+
+    return rows_for_test
 
 
-def _last_groups(groups: Sequence[int], labels: Sequence[int], share: float) -> set[int]:
-    chosen: set[int] = set()
-    for label in sorted(set(labels)):
-        own = _groups_of(groups, labels, label)
-        chosen.update(own[len(own) - round(share * len(own)) :])
-    return chosen
-
-
-def rows_for_test(groups: Sequence[int], labels: Sequence[int], share: float) -> list[int]:
-    return _rows_in(groups, _last_groups(groups, labels, share))
+rows_for_test = _split()
 
 
 def _split_cases(rng: np.random.Generator) -> Iterator[Case]:
     # all groups of one class stand first: a share of all groups at once would take the other class alone
     yield [0, 1, 2, 0, 3, 1, 4, 5, 6, 4, 7], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1], 0.25
-    for share in (0.2, 0.4):
+    for share in (0.27, 0.08):  # of 10 and of 5 groups: 2.7 and 1.35, 0.8 and 0.4
         kinds = [int(kind) for kind in rng.permutation([0] * 10 + [1] * 5)]
         groups = [int(g) for g in rng.permutation([*range(15), *range(15), *rng.integers(0, 15, 6)])]
         yield groups, [kinds[group] for group in groups], share
 
 
-def _by_rows(groups: Sequence[int], labels: Sequence[int], share: float) -> list[int]:
-    chosen: list[int] = []
-    for label in set(labels):
-        rows = [row for row, own in enumerate(labels) if own == label]
-        chosen += rows[len(rows) - round(share * len(rows)) :]
-    return sorted(chosen)
-
-
-def _not_stratified(groups: Sequence[int], labels: Sequence[int], share: float) -> list[int]:
-    every = _groups_of(groups, labels, None)
-    return _rows_in(groups, set(every[len(every) - round(share * len(every)) :]))
-
-
-def _the_rest(groups: Sequence[int], labels: Sequence[int], share: float) -> list[int]:
-    return _rows_in(groups, set(groups) - _last_groups(groups, labels, share))
-
-
-def _first_groups(groups: Sequence[int], labels: Sequence[int], share: float) -> list[int]:
-    chosen: set[int] = set()
-    for label in set(labels):
-        own = _groups_of(groups, labels, label)
-        chosen.update(own[: round(share * len(own))])
-    return _rows_in(groups, chosen)
-
-
 _SPLIT_MISTAKES = (
-    Mistake(_by_rows, "you chose rows, not groups: texts with the same words then stand on both sides."),
-    Mistake(_not_stratified, "you took the share of all groups at once: each class must give its own share."),
-    Mistake(_the_rest, "you returned the rows that stay in training; the rows of the test part are asked for."),
-    Mistake(_first_groups, "you took the first groups of each class; the exercise asks for the last ones."),
+    Mistake(lambda g, y, s: rows_for_test(range(len(g)), y, s), "you chose rows: repeats then stand on both sides."),
+    Mistake(lambda g, y, s: rows_for_test(g, [0] * len(g), s), "you took a share of all groups, not of each class."),
+    Mistake(_split(out=lambda g, chosen: _rows(g, {*g} - {*chosen})), "you returned the rows that stay in training."),
+    Mistake(_split(take=lambda own, n: own[:n]), "you took the first groups of each class; asked are the last ones."),
+    Mistake(_split(take=lambda own, n: sorted(own)[len(own) - n :]), "you ordered groups by number, not by first row."),
+    Mistake(_split(take=lambda own, n: own[-n:]), "own[-0:] is the whole list: if the share rounds to 0, take none."),
+    Mistake(_split(math.floor), "you rounded down, as int does: the number of groups is rounded to the nearest."),
+    Mistake(_split(math.ceil), "you rounded up: the number of groups is rounded to the nearest."),
+    Mistake(_split(lambda n: max(1, round(n))), "you took one group at least: where the share rounds to 0, take none."),
+    Mistake(_split(out=lambda g, chosen: chosen), "you returned groups: the places of their rows are asked for."),
+    Mistake(_split(out=np.isin), "you returned true or false for each row: asked are the places of the rows."),
 )
 
-Z = 1.96
 
-
-def wilson(right: int, n: int) -> tuple[float, float]:
+def wilson(
+    right: int, n: int, *, z: float = 1.96, centre: float = 1 / 2, root: float = 1 / 4, below: float = 1
+) -> Array:
+    """The ends, with the shares of z²/n in the centre, of z²/n² under the root, and of z²/n in the denominator."""
     p = right / n
-    half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return (p + Z**2 / (2 * n) - half) / (1 + Z**2 / n), (p + Z**2 / (2 * n) + half) / (1 + Z**2 / n)
+    half = z * math.sqrt(p * (1 - p) / n + root * z**2 / n**2)
+    return (p + centre * z**2 / n + half * np.array([-1, 1])) / (1 + below * z**2 / n)
 
 
 def _wilson_cases(rng: np.random.Generator) -> Iterator[Case]:
@@ -138,33 +118,20 @@ def _wilson_cases(rng: np.random.Generator) -> Iterator[Case]:
         yield int(rng.integers(1, n)), n
 
 
-def _around(p: float, half: float, scale: float = 1.0) -> tuple[float, float]:
-    return (p - half) / scale, (p + half) / scale
-
-
 _WILSON_MISTAKES = (
     Mistake(
-        lambda right, n: _around(right / n, Z * math.sqrt(right / n * (1 - right / n) / n)),
+        partial(wilson, centre=0, root=0, below=0),
         "this is the textbook interval p ± z √(p(1 − p)/n), which is a single point when all n are right.",
     ),
-    Mistake(
-        lambda right, n: _around(
-            right / n + Z**2 / (2 * n), Z * math.sqrt(right / n * (1 - right / n) / n + Z**2 / (4 * n**2))
-        ),
-        "you did not divide by 1 + z²/n: without that the upper end can pass 1.",
-    ),
-    Mistake(
-        lambda right, n: _around(
-            right / n, Z * math.sqrt(right / n * (1 - right / n) / n + Z**2 / (4 * n**2)), 1 + Z**2 / n
-        ),
-        "you left z²/2n out of the centre: Wilson's interval is not centred on p.",
-    ),
-    Mistake(
-        lambda right, n: _around(
-            right / n + Z**2 / (2 * n), Z * math.sqrt(right / n * (1 - right / n) / n), 1 + Z**2 / n
-        ),
-        "you left z²/4n² out under the root: with all right the interval would be one point.",
-    ),
+    Mistake(partial(wilson, below=0), "you did not divide by 1 + z²/n: without that the upper end can pass 1."),
+    Mistake(partial(wilson, centre=0), "you left z²/2n out of the centre: Wilson's interval is not centred on p."),
+    Mistake(partial(wilson, centre=1), "you added z²/n to p: the centre has half of that, z²/2n."),
+    Mistake(partial(wilson, root=0), "you left z²/4n² out under the root: with all right it would be one point."),
+    Mistake(partial(wilson, z=1.645), "you took z = 1.645, which leaves 5 % on each side: here z is 1.96."),
+    Mistake(partial(wilson, z=norm.ppf(0.975)), "you took z with more digits: here it is 1.96, as the exercise says."),
+    Mistake(lambda *case: wilson(*case)[::-1], "you exchanged the two ends: the lower one comes first."),
+    Mistake(lambda *case: 100 * wilson(*case), "you returned percentages: the ends lie between 0 and 1."),
+    Mistake(lambda *case: np.ptp(wilson(*case)) / 2, "you returned half the width: return the two ends."),
 )
 
 
@@ -179,23 +146,18 @@ def _unseen_cases(rng: np.random.Generator) -> Iterator[Case]:
         yield share * 0.97 + (1 - share) * new, share, 0.97
 
 
+# a is the score, q the share, k the accuracy on the known sentences.
 _UNSEEN_MISTAKES = (
-    Mistake(
-        lambda score, share, seen: score - share * seen,
-        "you took away what the known sentences give, but did not divide by the share of the others.",
-    ),
-    Mistake(
-        lambda score, share, seen: (score - share * seen) / share,
-        "you divided by the share of known sentences; what remains belongs to the others, 1 − share.",
-    ),
-    Mistake(
-        lambda score, share, seen: (score - (1 - share) * seen) / share,
-        "you exchanged the two shares: `share` is that of the sentences which stand in the training part.",
-    ),
-    Mistake(
-        lambda score, share, seen: score - (seen - score),
-        "you mirrored the score: that is right only if half of the test part is known.",
-    ),
+    Mistake(lambda a, q, k: a - q * k, "you did not divide what the known sentences leave by the share of the others."),
+    Mistake(lambda a, q, k: (a - q * k) / q, "you divided by the share of known sentences: the others' is 1 − share."),
+    Mistake(lambda a, q, k: (a - (1 - q) * k) / q, "you exchanged the shares: `share` is that of the known sentences."),
+    Mistake(lambda a, q, k: 2 * a - k, "you mirrored the score: that is right only if half of the test part is known."),
+    Mistake(lambda a, q, k: a - q * k / (1 - q), "you divided only what is taken away: the score too is divided."),
+    Mistake(lambda a, q, k: (a - k) / (1 - q), "you took `seen` away whole: only a share of the sentences is known."),
+    Mistake(lambda a, q, k: (a - q) / (1 - q), "you took all known ones for right: the model gets `seen` of them."),
+    Mistake(lambda a, q, k: a / (1 - q), "you left in the score what the known sentences give, share times seen."),
+    Mistake(lambda a, q, k: q * k + (1 - q) * a, "you mixed `score` with `seen`: the score is the mixture already."),
+    Mistake(lambda *case: 100 * unseen(*case), "you returned a percentage: the accuracy lies between 0 and 1."),
 )
 
 
@@ -216,22 +178,15 @@ def _luck_cases(rng: np.random.Generator) -> Iterator[Case]:
 
 
 _LUCK_MISTAKES = (
-    Mistake(
-        lambda better, worse: _tail(better, worse, min(better, worse) + 1),
-        "you counted one side only: a difference the other way would have surprised you as much.",
-    ),
-    Mistake(
-        lambda better, worse: math.comb(better + worse, better) / 2 ** (better + worse),
-        "you took the chance of exactly this count; add those of all counts that are more extreme.",
-    ),
-    Mistake(
-        lambda better, worse: 2 * _tail(better, worse, min(better, worse)),
-        "you left out the count itself: as extreme as this one, or more.",
-    ),
-    Mistake(
-        lambda better, worse: 2 * _tail(better, worse, min(better, worse) + 1),
-        "your chance passes 1 when both counts are alike, where both sides share the middle: stop at 1.",
-    ),
+    Mistake(lambda b, w: _tail(b, w, min(b, w) + 1), "you counted one side: the other way would surprise you as much."),
+    Mistake(lambda b, w: math.comb(b + w, b) / 2 ** (b + w), "you took this count alone: add the more extreme ones."),
+    Mistake(lambda b, w: math.comb(b + w, b) / 2 ** (b + w - 1), "you doubled this count alone: add what is beyond."),
+    Mistake(lambda b, w: 2 * _tail(b, w, min(b, w)), "you left out the count itself: as extreme as this one, or more."),
+    Mistake(lambda b, w: 2 * _tail(b, w, min(b, w) + 1), "your chance passes 1 when both counts are alike: stop at 1."),
+    Mistake(lambda b, w: min(1, 2 * _tail(b, w, b + 1)), "you summed up to `better`: sum up to the smaller count."),
+    Mistake(lambda b, w: _tail(b, w, w + 1), "you counted the side of `better` alone: asked are both directions."),
+    Mistake(lambda b, w: 2 ** (b + w + 1) * _tail(b, w, min(b, w) + 1), "you counted ways: divide by all 2**n."),
+    Mistake(lambda b, w: 2 * norm.sf(abs(b - w) / (b + w) ** 0.5), "this is the normal curve: count coins exactly."),
 )
 
 

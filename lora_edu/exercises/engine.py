@@ -105,6 +105,8 @@ def judge(exercise: Exercise, answer: Callable[..., Any]) -> Verdict:
 def same(got: Any, expected: Any) -> bool:
     """Equality for what exercises return: numbers, arrays and tensors up to rounding, tuples item by item."""
     if isinstance(expected, tuple | list):
+        if isinstance(got, np.ndarray | torch.Tensor) and got.ndim > 0:
+            got = list(got)
         return (
             isinstance(got, tuple | list)
             and len(got) == len(expected)
@@ -122,7 +124,10 @@ def same(got: Any, expected: Any) -> bool:
 def _as_array(value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
-    return np.asarray(value, dtype=np.float64)
+    array = np.asarray(value)
+    if array.dtype.kind in "SU":
+        raise TypeError("digits in a text are no number")
+    return array.astype(np.float64)
 
 
 def _describe(values: Case) -> str:
@@ -133,7 +138,7 @@ def _describe_one(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, tuple | list):
-        return f"({_describe(tuple(value))})"
+        return f"({_describe(tuple(value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, np.ndarray) and value.ndim > 0:
         if value.size > 12:
             return f"an array of shape {value.shape}"
