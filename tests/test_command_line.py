@@ -293,6 +293,11 @@ def test_a_hub_is_asked_once_and_not_for_minutes(monkeypatch):
 # --- interrupted -------------------------------------------------------------------------------------------------
 
 
+def hears_ctrl_c():
+    """What a shell runs in the background, these tests perhaps, hands its deafness to Ctrl-C down to its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["kill", "Ctrl-C"])
 def test_a_training_that_was_stopped_goes_on_to_the_very_same_result(command, small, tmp_path, stop, capsys):
     long = ("--epochs", "40", "--checkpoint-every", "3", "--lr", "0.003")
@@ -302,6 +307,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_very_same_result(command, sm
         stdout=subprocess.PIPE,
         cwd=ROOT,
         text=True,
+        preexec_fn=hears_ctrl_c,
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / "checkpoint.pt").exists():

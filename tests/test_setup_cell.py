@@ -74,6 +74,12 @@ def environment(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def not_installed(environment):
+    """The package is not in the environment, also after a test that put it there."""
+    subprocess.run([str(environment / "bin" / "pip"), "uninstall", "--yes", "--quiet", "lora-edu"], check=True)
+
+
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     """A git repository with the package in it, as it is now: what the book's address will stand for."""
@@ -114,7 +120,7 @@ def cell(repository):
     return execute.setup_cell(f"file://{repository}", "main")
 
 
-def test_elsewhere_it_installs_nothing_and_says_what_to_type(run, cell):
+def test_elsewhere_it_installs_nothing_and_says_what_to_type(not_installed, run, cell):
     before = run(LISTING, colab=False)
     said = run(cell, colab=False)
     assert said.count("\n") == 1
@@ -122,13 +128,13 @@ def test_elsewhere_it_installs_nothing_and_says_what_to_type(run, cell):
     assert run(LISTING, colab=False) == before
 
 
-def test_on_colab_without_an_address_it_says_so(run):
+def test_on_colab_without_an_address_it_says_so(not_installed, run):
     said = run(execute.setup_cell("", "main"), colab=True)
     assert said.count("\n") == 1
     assert "address" in said
 
 
-def test_on_colab_it_installs_the_package_and_leaves_what_is_there(run, cell, environment):
+def test_on_colab_it_installs_the_package_and_leaves_what_is_there(not_installed, run, cell, environment):
     before = run(STATE, colab=True).splitlines()
     assert before[0].startswith("torch ") and before[1].startswith("numpy ") and before[2] == "scipy absent"
     run(cell, colab=True)
