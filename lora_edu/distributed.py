@@ -24,9 +24,11 @@ from safetensors.torch import load_file
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from .assets import find
 from .chat import next_token
 from .data_parallel import METHODS, train_on_many
 from .inject import add_lora
+from .models import without_progress_bar
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,13 +92,13 @@ def _say(line: str) -> None:
 
 
 def _load(folder: str | None) -> Any:
-    if folder is None:
-        from .language_model import load_language_model
+    """The model of a folder, or SmolLM2, without the tokenizer: the rows are token ids already."""
+    from transformers import AutoModelForCausalLM  # here, because transformers takes seconds to load
 
-        return load_language_model()[0]
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    with without_progress_bar():
+        return AutoModelForCausalLM.from_pretrained(
+            folder or find("smollm2"), dtype=torch.float32, local_files_only=True
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri  # the normal quantile; scipy.stats has it too, and takes a second to load
 from torch import Tensor
 
 BLOCK, SCALE_BLOCK = 64, 256
@@ -24,8 +24,8 @@ def nf4_levels() -> Tensor:
     infinite at 1, is taken at the mean of 1 − 1/30 and 1 − 1/32, as in bitsandbytes.
     """
     outermost = ((1 - 1 / 30) + (1 - 1 / 32)) / 2
-    positive = norm.ppf(torch.linspace(outermost, 0.5, 9, dtype=torch.float64)[:-1])
-    negative = -norm.ppf(torch.linspace(outermost, 0.5, 8, dtype=torch.float64)[:-1])
+    positive = ndtri(torch.linspace(outermost, 0.5, 9, dtype=torch.float64)[:-1].numpy())
+    negative = -ndtri(torch.linspace(outermost, 0.5, 8, dtype=torch.float64)[:-1].numpy())
     levels = torch.tensor(sorted([*positive, 0.0, *negative]), dtype=torch.float64)
     return (levels / levels.max()).float()
 

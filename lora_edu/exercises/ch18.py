@@ -1,4 +1,4 @@
-"""Exercises of chapter 18: share out rows, average gradients, count a ring's bytes, cut a matrix, count GPUs."""
+"""Exercises of chapter 18: share out rows, count a ring's bytes and FSDP2's, cut a matrix, count GPUs."""
 
 import math
 from collections.abc import Iterator
@@ -40,39 +40,6 @@ _ROWS_MISTAKES = (
 )
 
 
-def global_gradient(gradients: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.asarray(counts @ gradients / counts.sum())
-
-
-def _gradient_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for processes, p in [(2, 3), (4, 5), (3, 4)]:
-        yield rng.standard_normal((processes, p)), rng.permutation(np.array([7, 2, 5, 11])[:processes])
-
-
-_GRADIENT_MISTAKES = (
-    Mistake(
-        lambda gradients, counts: gradients.mean(axis=0),
-        "you took the plain mean over the processes: one that counted few tokens then weighs as much as one with many.",
-    ),
-    Mistake(
-        lambda gradients, counts: gradients.sum(axis=0),
-        "you added the means: the gradient grows with the number of processes.",
-    ),
-    Mistake(
-        lambda gradients, counts: counts @ gradients,
-        "you weighted by the counts, but did not divide by their sum: this is the gradient of the sum, not the mean.",
-    ),
-    Mistake(
-        lambda gradients, counts: counts @ gradients / len(counts),
-        "you divided by the number of processes: divide by the number of all counted tokens.",
-    ),
-    Mistake(
-        lambda gradients, counts: gradients.sum(axis=0) / counts.sum(),
-        "you divided the sum of the means by all tokens: each row is a mean already; multiply it by its count first.",
-    ),
-)
-
-
 def sent_bytes(n: float, W: int) -> float:
     return 2 * (W - 1) / W * n
 
@@ -94,6 +61,46 @@ _SENT_MISTAKES = (
     Mistake(
         lambda n, W: 2 * (W - 1) * n,
         "you forgot that each of the 2 (W − 1) messages is one part in W of the tensor.",
+    ),
+)
+
+
+def fsdp_sent(layers: float, outside: float, trained: float, W: int) -> float:
+    return 4 * (W - 1) / W * (2 * layers + outside + trained)
+
+
+def _fsdp_cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield from [(106_664_256, 28_311_552, 460_800, 2), (6.5e9, 2.6e8, 4.0e7, 8), (900, 70, 40, 3)]
+
+
+_FSDP_MISTAKES = (
+    Mistake(
+        lambda layers, outside, trained, W: 4 * (W - 1) / W * (layers + outside + trained),
+        "you gathered the layers once: they are dropped after the forward pass, and gathered again for the backward.",
+    ),
+    Mistake(
+        lambda layers, outside, trained, W: 4 * (W - 1) / W * (2 * layers + 2 * outside + trained),
+        "you gathered everything twice: what is outside the layers stays gathered between the passes.",
+    ),
+    Mistake(
+        lambda layers, outside, trained, W: 4 * (W - 1) / W * 3 * trained,
+        "you gathered only what trains: frozen weights are sharded too, and no process can compute with a part.",
+    ),
+    Mistake(
+        lambda layers, outside, trained, W: 4 * (W - 1) / W * (2 * layers + outside + 2 * trained),
+        "you all-reduced the gradients: each process needs the sum of its own part alone, which is a reduce-scatter.",
+    ),
+    Mistake(
+        lambda layers, outside, trained, W: 4 * (W - 1) / W * (2 * layers + outside),
+        "you left out the gradients: those of what trains are reduce-scattered.",
+    ),
+    Mistake(
+        lambda layers, outside, trained, W: 4 * (2 * layers + outside + trained),
+        "you counted the whole tensors: in a ring each process sends (W − 1) / W of them.",
+    ),
+    Mistake(
+        lambda layers, outside, trained, W: (W - 1) / W * (2 * layers + outside + trained),
+        "you counted numbers: each of them has four bytes.",
     ),
 )
 
@@ -170,8 +177,8 @@ _GPU_MISTAKES = (
 
 EXERCISES = [
     Exercise("18.1", "share out the rows", rows_of, _rows_cases, _ROWS_MISTAKES),
-    Exercise("18.2", "the gradient of the whole batch", global_gradient, _gradient_cases, _GRADIENT_MISTAKES),
-    Exercise("18.3", "bytes that a ring sends", sent_bytes, _sent_cases, _SENT_MISTAKES),
+    Exercise("18.2", "bytes that a ring sends", sent_bytes, _sent_cases, _SENT_MISTAKES),
+    Exercise("18.3", "bytes that FSDP2 sends", fsdp_sent, _fsdp_cases, _FSDP_MISTAKES),
     Exercise("18.4", "who holds how many rows", held_rows, _held_cases, _HELD_MISTAKES),
     Exercise("18.5", "how many GPUs", gpus, _gpu_cases, _GPU_MISTAKES),
 ]
