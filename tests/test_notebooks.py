@@ -114,6 +114,16 @@ def test_starts_with_its_title_and_the_set_up_cell(path, chapter):
     assert not first.outputs
 
 
+def test_draws_from_a_seed_from_its_first_draw_on(path, chapter):
+    """PyTorch seeds its generator from the machine's entropy: what nobody seeded differs in every run."""
+    sources = [cell.source for cell in code_cells(chapter)]
+    imports = next((source for source in sources if re.search(r"^import torch$", source, flags=re.MULTILINE)), None)
+    if imports is not None:
+        assert f"torch.manual_seed({int(path.name[:2])})" in imports
+    for source in sources:
+        assert not re.search(r"default_rng\(\)|np\.random\.(?!default_rng\(|Generator\b)", source)
+
+
 def test_has_one_title_and_the_sections_that_every_chapter_has(chapter):
     prose = "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
     prose = re.sub(r"```.*?```", "", prose, flags=re.DOTALL)
