@@ -298,6 +298,7 @@ def test_interrupting_the_kernel_is_no_wrong_answer():
         (1, "1", False),
         ("x", 1.0, False),
         ("1", 1.0, False),
+        (1 + 4j, 1.0, False),
         (["1", "2"], np.array([1, 2]), False),
         (None, 1.0, False),
         (object(), 1.0, False),

@@ -124,10 +124,9 @@ def same(got: Any, expected: Any) -> bool:
 def _as_array(value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
-    array = np.asarray(value)
-    if array.dtype.kind in "SU":
+    if np.asarray(value).dtype.kind in "SU":
         raise TypeError("digits in a text are no number")
-    return array.astype(np.float64)
+    return np.asarray(value, dtype=np.float64)
 
 
 def _describe(values: Case) -> str:
